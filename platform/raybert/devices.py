@@ -1,0 +1,60 @@
+"""Where computation runs: device, precision and threads."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from raybert.errors import SettingsError
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """Return the device to use; `auto` takes the first GPU, else the CPU.
+
+    Raises:
+        SettingsError: `device` is no torch device, or is not present on this machine.
+    """
+    import torch
+
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        picked = torch.device(device)
+    except RuntimeError as error:
+        raise SettingsError(f"device {device!r}: allowed are auto, cpu, cuda, cuda:N") from error
+    if picked.type == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(f"device {device!r}: this machine has no CUDA device; use cpu or auto")
+    return picked
+
+
+def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """Return the number format to compute in.
+
+    `auto` is float32 on a CPU, bfloat16 on a GPU that has it, else float16.
+    """
+    import torch
+
+    if dtype not in DTYPES:
+        raise SettingsError(f"dtype {dtype!r}: allowed are {', '.join(DTYPES)}")
+    if dtype != "auto":
+        return getattr(torch, dtype)  # type: ignore[no-any-return]
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def cpu_count() -> int:
+    """Return the number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def set_threads(threads: int) -> None:
+    """Give torch `threads` threads in this process (one operation at a time uses them all)."""
+    import torch
+
+    torch.set_num_threads(max(1, threads))
