@@ -59,9 +59,7 @@ class BatchUsage:
     computed_tokens: int = 0
 
     def __add__(self, other: BatchUsage) -> BatchUsage:
-        return BatchUsage(
-            self.tokens + other.tokens, self.computed_tokens + other.computed_tokens
-        )
+        return BatchUsage(self.tokens + other.tokens, self.computed_tokens + other.computed_tokens)
 
     @property
     def padding_share(self) -> float:

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, Self
+from typing import Annotated, Any, NoReturn, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
-from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    CliSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
-from raybert.errors import SettingsError
+from raybert.errors import RaybertError, SettingsError
 
 Names = Annotated[
     list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
@@ -76,10 +82,60 @@ class CommandSettings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: Any, **_: Any
-    ) -> tuple[Any, ...]:
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take values from where `from_command_line` gathered them, never from the environment."""
         return (init_settings,)
+
+
+class JobSettings(CommandSettings):
+    """Settings that every job has: where its artifact goes and where its run is tracked."""
+
+    out: str
+    """Folder to write the artifact to, local or remote (anything fsspec opens)."""
+    experiment: str = "raybert"
+    """MLflow experiment that the job's run is filed under."""
+    tracking_uri: str | None = None
+    """MLflow server or sqlite:///FILE; `none` tracks nothing. Default: MLFLOW_TRACKING_URI, else
+    the server of the running local platform, else a sqlite file in the platform's home."""
+
+
+J = TypeVar("J", bound=CommandSettings)
+
+
+def run_job(
+    settings_class: type[J],
+    main: Callable[[J], str | Path | None],
+    argv: Sequence[str] | None = None,
+) -> NoReturn:
+    """Run a job file: read its command line, call `main`, print where the artifact lies, exit.
+
+    Exit status: 0 done; 2 a fault of the user's, told in one line; 130 stopped by Ctrl-C; 143
+    stopped by SIGTERM; 1 a fault of ours, with its traceback.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        artifact = main(settings_class.from_command_line(argv))
+    except RaybertError as error:
+        print(f"error: {fault(error)}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+    if artifact is not None:
+        print(f"artifact: {artifact}", flush=True)
+    sys.exit(0)
+
+
+def fault(error: BaseException) -> str:
+    """Say an error in one line; an error that came through Ray is told by its own cause."""
+    cause = getattr(error, "cause", None)
+    return _flat(error) if not isinstance(cause, BaseException) else fault(cause)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

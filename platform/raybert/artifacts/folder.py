@@ -1,0 +1,112 @@
+"""A folder that may be local or remote, where a file is there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import uuid
+from pathlib import Path
+from typing import IO
+
+import fsspec
+
+from raybert.errors import ArtifactError
+
+
+class Folder:
+    """A folder opened by its address: a local path or anything `fsspec` opens (`s3://…`).
+
+    Writing is atomic. A local file is written under another name, flushed to disk and renamed; an
+    object store shows an object only when its upload has ended.
+
+    Args:
+        uri: path or address of the folder; it need not exist yet.
+
+    Raises:
+        ArtifactError: no file system is known for the address.
+    """
+
+    def __init__(self, uri: str | Path) -> None:
+        self.uri = str(uri)
+        try:
+            self._files, root = fsspec.core.url_to_fs(self.uri)
+        except (ImportError, ValueError) as error:
+            raise ArtifactError(f"{self.uri}: {' '.join(str(error).split())}") from None
+        self._root = root.rstrip("/") or "/"
+
+    def __str__(self) -> str:
+        return self.uri
+
+    @property
+    def local(self) -> Path | None:
+        """The folder as a local path, or None where it is remote."""
+        protocols = self._files.protocol
+        return Path(self._root) if "file" in protocols or protocols == "file" else None
+
+    def path(self, name: str) -> str:
+        """Return the address of a file, for people and error messages."""
+        return f"{self.uri.rstrip('/')}/{name}"
+
+    def exists(self, name: str = "") -> bool:
+        """Say whether a file (or the folder itself) is there."""
+        return bool(self._files.exists(self._at(name)))
+
+    def names(self, name: str = "") -> list[str]:
+        """Return the sorted base names in a folder; none if there is no such folder."""
+        try:
+            listed = self._files.ls(self._at(name), detail=False, refresh=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(posixpath.basename(str(path).rstrip("/")) for path in listed)
+
+    def open(self, name: str) -> IO[bytes]:
+        """Open a file for reading.
+
+        Raises:
+            ArtifactError: it is not there.
+        """
+        try:
+            return self._files.open(self._at(name), "rb")  # type: ignore[no-any-return]
+        except FileNotFoundError:
+            raise ArtifactError(f"{self.path(name)}: no such file") from None
+
+    def read_bytes(self, name: str) -> bytes:
+        """Return a file's bytes."""
+        with self.open(name) as file:
+            return file.read()
+
+    def write_bytes(self, name: str, data: bytes | memoryview) -> None:
+        """Write a file whole or not at all.
+
+        Raises:
+            ArtifactError: the disk is full, or the folder may not be written to.
+        """
+        try:
+            if self.local is None:
+                self._files.pipe_file(self._at(name), bytes(data))
+            else:
+                _write_and_rename(self.local / name, data)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ArtifactError(f"{self.path(name)}: cannot be written: {reason}") from error
+
+    def remove(self, name: str = "") -> None:
+        """Remove a file or a folder with all it holds; what is not there is no fault."""
+        if self.exists(name):
+            self._files.rm(self._at(name), recursive=True)
+
+    def _at(self, name: str) -> str:
+        return f"{self._root}/{name}" if name else self._root
+
+
+def _write_and_rename(path: Path, data: bytes | memoryview) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
