@@ -1,0 +1,28 @@
+"""Tracking: one job is one MLflow run.
+
+>>> from raybert.tracking import job                                   # doctest: +SKIP
+>>> with job(settings, name="encode faq", kind="encode_corpus") as run:  # doctest: +SKIP
+...     run.input("corpus", "data/demo/docs.parquet", "0f1e…")
+...     run.metric("rows_per_second", 310.0, step=1)
+"""
+
+from raybert.tracking.job import job, start_run
+from raybert.tracking.location import (
+    answers,
+    artifact_root,
+    database,
+    platform_file,
+    tracking_uri,
+)
+from raybert.tracking.run import Run
+
+__all__ = [
+    "Run",
+    "answers",
+    "artifact_root",
+    "database",
+    "job",
+    "platform_file",
+    "start_run",
+    "tracking_uri",
+]
