@@ -1,0 +1,18 @@
+"""Encoders: texts to vectors or scores, in three methods: pre (CPU), core (device), post (CPU)."""
+
+from raybert.encoders.base import Encoder
+from raybert.encoders.batching import token_batches
+from raybert.encoders.cross import CrossEncoder
+from raybert.encoders.dense import DenseEncoder
+from raybert.encoders.open import open_encoder
+from raybert.encoders.tokenizing import Tokenizing, open_tokenizing
+
+__all__ = [
+    "CrossEncoder",
+    "DenseEncoder",
+    "Encoder",
+    "Tokenizing",
+    "open_encoder",
+    "open_tokenizing",
+    "token_batches",
+]

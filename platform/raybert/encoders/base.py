@@ -1,0 +1,168 @@
+"""What all encoders share: a model opened for inference, run in batches of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from raybert.artifacts import fingerprint_folder
+from raybert.devices import pick_device, pick_dtype
+from raybert.encoders.batching import token_batches
+from raybert.encoders.opening import Opened
+from raybert.errors import ModelError
+from raybert.modules import Features, ModuleSequence, Text
+from raybert.records import BatchUsage, TokenizedTexts
+
+CPU_TOKENS_PER_BATCH = 4096
+"""Tokens: on a CPU a larger batch is no faster, and leaves the caches."""
+GPU_TOKENS_PER_BATCH = 65536
+"""Tokens: enough to keep a GPU's matrix units busy."""
+
+
+class Encoder:
+    """A model with its tokenizing half, on one device, for inference.
+
+    Attributes:
+        model: the modules; differentiable, so training calls `model(features)` as it is.
+        tokenizing: prompts and tokenization, usable without the model.
+        folder: where the model was opened, None if it was built from modules.
+    """
+
+    capabilities: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(
+        self,
+        found: Opened,
+        *,
+        device: str,
+        dtype: str,
+    ) -> None:
+        where = pick_device(device)
+        self.model: ModuleSequence = found.model.to(
+            device=where, dtype=pick_dtype(dtype, where)
+        ).eval()
+        self.tokenizing = found.tokenizing
+        self.folder = found.folder
+        self.settings = dict(found.settings)
+        self._fingerprint: str | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """The device the model is on."""
+        return next((p.device for p in self.model.parameters()), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format the model computes in."""
+        formats = (p.dtype for p in self.model.parameters() if p.is_floating_point())
+        return next(formats, torch.float32)
+
+    @property
+    def fingerprint(self) -> str:
+        """Content hash of the model folder.
+
+        Raises:
+            ModelError: the model was built in memory and has not been saved yet.
+        """
+        if self._fingerprint is None:
+            if self.folder is None:
+                raise ModelError("a model built in memory has no fingerprint before it is saved")
+            self._fingerprint = fingerprint_folder(self.folder)
+        return self._fingerprint
+
+    @property
+    def tokenizer(self) -> Any:
+        """The transformers tokenizer."""
+        return self.tokenizing.tokenization.tokenizer
+
+    @property
+    def max_seq_length(self) -> int | None:
+        """Longest text in tokens, special tokens included; None is without limit."""
+        return self.tokenizing.tokenization.max_seq_length
+
+    @max_seq_length.setter
+    def max_seq_length(self, tokens: int | None) -> None:
+        self.tokenizing.tokenization.max_seq_length = tokens
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """Prompt by name."""
+        return self.tokenizing.prompts
+
+    @prompts.setter
+    def prompts(self, prompts: Mapping[str, str]) -> None:
+        self.tokenizing.prompts = dict(prompts)
+
+    @property
+    def default_prompt_name(self) -> str | None:
+        """The prompt where none is asked for."""
+        return self.tokenizing.default_prompt_name
+
+    @default_prompt_name.setter
+    def default_prompt_name(self, name: str | None) -> None:
+        self.tokenizing.default_prompt_name = name
+
+    @property
+    def tokens_per_batch(self) -> int:
+        """The token budget of a batch where none is asked for."""
+        return CPU_TOKENS_PER_BATCH if self.device.type == "cpu" else GPU_TOKENS_PER_BATCH
+
+    def to(self, device: str) -> None:
+        """Move the model to another device."""
+        self.model.to(pick_device(device))
+
+    def pre(
+        self,
+        texts: Sequence[Text],
+        *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        task: str | None = None,
+    ) -> TokenizedTexts:
+        """Tokenize texts on the CPU, ragged; see `Tokenizing.pre`."""
+        return self.tokenizing.pre(texts, prompt_name=prompt_name, prompt=prompt, task=task)
+
+    def collate(self, tokens: TokenizedTexts) -> Features:
+        """Pad tokens into one batch of features on the model's device."""
+        return self.tokenizing.tokenization.pad(tokens, self.device)
+
+    def features(self, tokens: TokenizedTexts) -> Features:
+        """Run the model over one batch, without gradients, and return all its features."""
+        with torch.inference_mode():
+            features: Features = self.model(self.collate(tokens))
+        return features
+
+    def core(self, tokens: TokenizedTexts) -> Tensor:
+        """Run the model over one padded batch and return its result, [B, …], on the device."""
+        raise TypeError(f"{type(self).__name__} has no core")
+
+    def batches(
+        self,
+        tokens: TokenizedTexts,
+        tokens_per_batch: int | None = None,
+        max_texts: int | None = None,
+    ) -> Iterator[tuple[list[int], TokenizedTexts, BatchUsage]]:
+        """Share tokens out into batches of similar length: (rows, their tokens, their cost)."""
+        lengths = tokens.lengths
+        for rows in token_batches(lengths, tokens_per_batch or self.tokens_per_batch, max_texts):
+            longest = lengths[rows[0]]
+            usage = BatchUsage(sum(lengths[row] for row in rows), longest * len(rows))
+            yield rows, tokens.take(rows), usage
+
+
+@contextmanager
+def on_device(encoder: Encoder, device: str | None) -> Iterator[None]:
+    """Keep an encoder on another device for a while; None leaves it where it is."""
+    if device is None:
+        yield
+        return
+    before = str(encoder.device)
+    encoder.to(device)
+    try:
+        yield
+    finally:
+        encoder.to(before)

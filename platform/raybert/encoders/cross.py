@@ -1,0 +1,245 @@
+"""Cross-encoders: two texts read together, scores out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from raybert.encoders.base import Encoder, on_device
+from raybert.encoders.opening import opened
+from raybert.encoders.outputs import Array, as_pairs, delivered, progress
+from raybert.errors import ModelError
+from raybert.modules import Checkpoint, Module, ModuleSequence, Opening, Transformer
+from raybert.modules.activations import activation
+from raybert.records import BatchUsage, TokenizedTexts
+
+HEAD = "ForSequenceClassification"
+Activation = Callable[[Tensor], Tensor]
+
+
+class CrossEncoder(Encoder):
+    """Scores pairs of texts; reads cross-encoder folders of every generation.
+
+    Args:
+        path_or_modules: a model folder (or a hub's `owner/name`), or the modules themselves.
+        num_labels: size of a new head (for training); None takes the folder's, 1 for a folder
+            that has none.
+        max_length: longest pair in tokens; None takes the folder's.
+        activation_fn: from logits to scores; None takes the folder's, else the sigmoid for one
+            label and the identity for several.
+        device: "auto", "cpu", "cuda", "cuda:1" …
+        dtype: "auto" (float32 on a CPU, bfloat16 or float16 on a GPU), or one of them.
+        prompts: prompts by name, put before the first text of a pair.
+        default_prompt_name: the prompt where none is asked for.
+        trust_remote_code: run Python code that lies in the folder.
+        allow_pickle: read pickled weights where there are no safetensors.
+
+    Raises:
+        ModelError: the folder cannot be read, or gives no scores.
+    """
+
+    capabilities: ClassVar[frozenset[str]] = frozenset({"rerank"})
+
+    def __init__(
+        self,
+        path_or_modules: str | Path | Sequence[Module],
+        *,
+        num_labels: int | None = None,
+        max_length: int | None = None,
+        activation_fn: Activation | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        prompts: Mapping[str, str] | None = None,
+        default_prompt_name: str | None = None,
+        trust_remote_code: bool = False,
+        allow_pickle: bool = False,
+    ) -> None:
+        opening = Opening(
+            trust_remote_code=trust_remote_code, allow_pickle=allow_pickle, num_labels=num_labels
+        )
+        found = opened(path_or_modules, opening, _classifier, prompts, default_prompt_name)
+        super().__init__(found, device=device, dtype=dtype)
+        if max_length is not None:
+            self.max_seq_length = max_length
+        self.activation_fn: Activation = activation_fn or self._stored_activation()
+
+    @property
+    def num_labels(self) -> int:
+        """Number of scores a pair gets."""
+        return self.model.width()
+
+    def core(self, tokens: TokenizedTexts) -> Tensor:
+        """Run the model over one padded batch of pairs; returns logits [B, L] on the device."""
+        logits_BL: Tensor = self.features(tokens)["scores"]
+        return logits_BL
+
+    def post(
+        self,
+        logits_BL: Tensor,
+        *,
+        activation_fn: Activation | None = None,
+        apply_softmax: bool = False,
+    ) -> Array:
+        """Turn logits into scores, in float32: [B] for one label, else [B, L]."""
+        with torch.inference_mode():
+            scores = (activation_fn or self.activation_fn)(logits_BL.float())
+            if scores.ndim > 1 and scores.shape[-1] == 1:
+                scores = scores[:, 0]
+            if apply_softmax and scores.ndim > 1:
+                scores = torch.softmax(scores, dim=1)
+            finished: Array = scores.float().cpu().numpy()
+        return finished
+
+    def score_tokens(
+        self,
+        tokens: TokenizedTexts,
+        *,
+        tokens_per_batch: int | None = None,
+        max_texts: int | None = None,
+        activation_fn: Activation | None = None,
+        apply_softmax: bool = False,
+        show_progress_bar: bool = False,
+    ) -> tuple[Array, BatchUsage]:
+        """Score tokenized pairs in batches of similar length.
+
+        Args:
+            tokens: what `pre` made of pairs.
+            tokens_per_batch: tokens in a batch, padding included; None suits the device.
+            max_texts: most pairs in a batch.
+            activation_fn: from logits to scores, for this call.
+            apply_softmax: make the scores of several labels sum to 1.
+            show_progress_bar: show how many batches are done.
+
+        Returns:
+            float32 [N], or [N, L] for several labels, in the order of the pairs; and the cost.
+        """
+        labels = self.num_labels
+        out = np.zeros((len(tokens), labels) if labels > 1 else len(tokens), dtype=np.float32)
+        total = BatchUsage()
+        batches = self.batches(tokens, tokens_per_batch, max_texts)
+        for rows, batch, usage in progress(batches, show=show_progress_bar):
+            out[rows] = self.post(
+                self.core(batch), activation_fn=activation_fn, apply_softmax=apply_softmax
+            )
+            total += usage
+        return out, total
+
+    def predict(
+        self,
+        inputs: Sequence[Any],
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool = False,
+        activation_fn: Activation | None = None,
+        apply_softmax: bool = False,
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        device: str | None = None,
+        *,
+        tokens_per_batch: int | None = None,
+    ) -> Any:
+        """Score one pair of texts, or many.
+
+        Args:
+            inputs: one pair, or a sequence of pairs.
+            prompt_name: name of the prompt to put before the first text of each pair.
+            prompt: the prompt itself; wins over `prompt_name`, "" means none.
+            batch_size: most pairs in a batch; None is bounded by tokens alone.
+            show_progress_bar: show how many batches are done.
+            activation_fn: from logits to scores, for this call.
+            apply_softmax: make the scores of several labels sum to 1.
+            convert_to_numpy: give a NumPy array.
+            convert_to_tensor: give a tensor on the device instead.
+            device: score there and move back; None stays.
+            tokens_per_batch: tokens in a batch, padding included; None suits the device.
+
+        Returns:
+            A number for one pair, [N] for many, or one dimension more for several labels.
+
+        Raises:
+            InputError: an input is no pair of strings.
+        """
+        pairs, single = as_pairs(inputs)
+        tokens = self.pre(pairs, prompt_name=prompt_name, prompt=prompt)
+        with on_device(self, device):
+            scores, _ = self.score_tokens(
+                tokens,
+                tokens_per_batch=tokens_per_batch,
+                max_texts=batch_size,
+                activation_fn=activation_fn,
+                apply_softmax=apply_softmax,
+                show_progress_bar=show_progress_bar,
+            )
+            target = self.device if convert_to_tensor else None
+        return delivered(scores, single, "float32", convert_to_numpy, target)
+
+    def rank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        top_k: int | None = None,
+        return_documents: bool = False,
+        **options: Any,
+    ) -> list[dict[str, Any]]:
+        """Sort documents by their score with a query, best first, ties in the given order.
+
+        Args:
+            query: the query.
+            documents: texts to sort.
+            top_k: how many to return; None returns all.
+            return_documents: add each document's text.
+            options: as for `predict`.
+
+        Returns:
+            A list of {"corpus_id": place in `documents`, "score": float[, "text"]}.
+
+        Raises:
+            ModelError: the model gives several labels, which have no order.
+        """
+        if self.num_labels != 1:
+            raise ModelError(f"rank needs a model with 1 label; this one has {self.num_labels}")
+        scores = self.predict([(query, document) for document in documents], **options)
+        order = sorted(range(len(documents)), key=lambda row: -float(scores[row]))[:top_k]
+        found: list[dict[str, Any]] = [
+            {"corpus_id": row, "score": float(scores[row])} for row in order
+        ]
+        if return_documents:
+            for hit in found:
+                hit["text"] = documents[hit["corpus_id"]]
+        return found
+
+    def _stored_activation(self) -> nn.Module:
+        """Find the activation where the folder's generation keeps it.
+
+        Up to 3.x `sbert_ce_default_activation_function` in `config.json`, up to 5.3
+        `sentence_transformers.activation_fn` there, since 5.4 `activation_fn` in
+        `config_sentence_transformers.json`. Paths outside torch are not trusted.
+        """
+        config = getattr(getattr(self.model[0], "model", None), "config", None)
+        path = (
+            self.settings.get("activation_fn")
+            or (getattr(config, "sentence_transformers", None) or {}).get("activation_fn")
+            or getattr(config, "sbert_ce_default_activation_function", None)
+        )
+        if isinstance(path, str) and path.startswith("torch."):
+            return activation(path, f"model {str(self.folder)!r}")
+        return nn.Sigmoid() if self.num_labels == 1 else nn.Identity()
+
+
+def _classifier(checkpoint: Checkpoint, opening: Opening) -> ModuleSequence:
+    """Make a cross-encoder of a plain transformers folder.
+
+    A folder of another architecture than sequence classification gets a new head.
+    """
+        (read_config(checkpoint.folder / "config.json").get("architectures") or [""])[0]
+    )
+    if opening.num_labels is None and not checkpoint.architecture.endswith(HEAD):
+        opening = replace(opening, num_labels=1)
+    return ModuleSequence(Transformer.open(checkpoint.folder, opening, "sequence-classification"))

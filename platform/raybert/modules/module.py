@@ -1,0 +1,82 @@
+"""What every module of a model is: it takes the features of a batch and adds to them.
+
+Feature names (B batch, T tokens, D width, L labels):
+    input_ids, attention_mask, token_type_ids  [B, T]
+    token_embeddings                           [B, T, D]
+    all_layer_embeddings                       tuple of [B, T, D]
+    sentence_embedding                         [B, D]
+    scores                                     [B, L]
+    prompt_length                              int, leading tokens that belong to the prompt
+    task                                       "query", "document" or absent
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import nn
+
+Features = dict[str, Any]
+"""The features of one batch, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How a model folder is opened.
+
+    Args:
+        dtype: number format of the weights in memory.
+        trust_remote_code: run Python code that lies in the folder.
+        allow_pickle: read `pytorch_model.bin` where no safetensors file is (without running code:
+            `torch.load(weights_only=True)`).
+        num_labels: size of a classification head; None takes the folder's own.
+    """
+
+    dtype: torch.dtype = torch.float32
+    trust_remote_code: bool = False
+    allow_pickle: bool = False
+    num_labels: int | None = None
+
+
+class Module(nn.Module):
+    """One step of a model. Subclasses say their class name's folder layout in load and save."""
+
+    in_root: ClassVar[bool] = False
+    """Whether this module's files lie in the model's root folder when it comes first."""
+
+    @classmethod
+    def load(cls, folder: Path, opening: Opening) -> Self:
+        """Read the module from its folder."""
+        raise TypeError(f"{cls.__name__} cannot be read from {folder}")
+
+    def save(self, folder: Path) -> None:
+        """Write the module into its folder (which exists)."""
+
+    def width(self, width: int) -> int:
+        """Return the width of the embedding after this module, given the width before it."""
+        return width
+
+    def forward(self, features: Features) -> Features:
+        """Add this module's result to the features."""
+        return features
+
+
+class ModuleSequence(nn.Sequential):
+    """Modules in their order; differentiable, so a training step calls it as it is."""
+
+    def forward(self, features: Features) -> Features:
+        """Run every module; the features are extended in place of a copy."""
+        features = dict(features)
+        for module in self:
+            features = module(features)
+        return features
+
+    def width(self) -> int:
+        """Return the width of the final embedding."""
+        width = 0
+        for module in self:
+            width = module.width(width)  # type: ignore[operator, assignment]
+        return width

@@ -1,0 +1,211 @@
+"""A transformers encoder as the first module: token ids in, token embeddings or scores out."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+
+from raybert.errors import ModelError
+from raybert.modules.checkpoint import (
+    PICKLED_WEIGHTS,
+    check_finite,
+    first_line,
+    read_config,
+    weights_file,
+    write_config,
+)
+from raybert.modules.module import Features, Module, Opening
+from raybert.modules.tokenization import Tokenization, transformer_settings
+
+TASKS: dict[str, tuple[str, str, str]] = {
+    "feature-extraction": ("AutoModel", "last_hidden_state", "token_embeddings"),
+    "fill-mask": ("AutoModelForMaskedLM", "logits", "token_embeddings"),
+    "sequence-classification": ("AutoModelForSequenceClassification", "logits", "scores"),
+}
+"""Task to (transformers class, its output, the feature it becomes)."""
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+class Transformer(Module):
+    """A transformers model with its tokenizer.
+
+    Args:
+        model: the transformers model.
+        tokenization: tokenizes texts for it.
+        task: what is taken from it: one of `TASKS`.
+    """
+
+    in_root: ClassVar[bool] = True
+
+    def __init__(
+        self, model: Any, tokenization: Tokenization, task: str = "feature-extraction"
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenization = tokenization
+        self.task = task
+        self._output, self._feature = _task(task, "Transformer")[1:]
+        accepted = inspect.signature(model.forward).parameters
+        self._inputs = [name for name in INPUTS if name in accepted]
+
+    @classmethod
+    def load(cls, folder: Path, opening: Opening) -> Self:
+        """Read the model for the task its `sentence_bert_config.json` states."""
+        task = transformer_settings(folder).get("transformer_task", "feature-extraction")
+        return cls.open(folder, opening, task)
+
+    @classmethod
+    def open(cls, folder: Path, opening: Opening, task: str = "feature-extraction") -> Self:
+        """Read a transformers folder for a task.
+
+        Raises:
+            ModelError: configuration, tokenizer or weights are missing or do not fit.
+        """
+        _task(task, f"model folder {str(folder)!r}")
+        config = open_config(folder, opening)
+        tokenization = Tokenization.open(
+            folder,
+            max_positions=max_positions(config),
+            trust_remote_code=opening.trust_remote_code,
+        )
+        return cls(open_model(folder, config, opening, task), tokenization, task)
+
+    def save(self, folder: Path) -> None:
+        """Write model, tokenizer and `sentence_bert_config.json`."""
+        with quiet():
+            self.model.save_pretrained(str(folder))
+        self.tokenization.save(folder)
+        settings: dict[str, Any] = {
+            "max_seq_length": self.tokenization.max_seq_length,
+            "do_lower_case": self.tokenization.do_lower_case,
+        }
+        write_config(folder / "sentence_bert_config.json", settings)
+
+    def width(self, width: int) -> int:
+        """Return the width of what the model gives."""
+        config = self.model.config
+        if self.task == "fill-mask":
+            return int(config.vocab_size)
+        if self.task == "sequence-classification":
+            return int(config.num_labels)
+        return int(getattr(config, "hidden_size", None) or config.d_model)
+
+    def forward(self, features: Features) -> Features:
+        """Run the model over [B, T] ids."""
+        inputs = {name: features[name] for name in self._inputs if name in features}
+        output = self.model(**inputs, return_dict=True)
+        features[self._feature] = output[self._output]
+        if getattr(output, "hidden_states", None) is not None:
+            features["all_layer_embeddings"] = output.hidden_states
+        return features
+
+
+def open_config(folder: Path, opening: Opening) -> Any:
+    """Read a transformers `config.json`.
+
+    Raises:
+        ModelError: it is missing, or of an unknown kind.
+    """
+    from transformers import AutoConfig
+
+    read_config(folder / "config.json")
+    try:
+        config = AutoConfig.from_pretrained(
+            str(folder), trust_remote_code=opening.trust_remote_code, local_files_only=True
+        )
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"configuration of {str(folder)!r} cannot be used: {first_line(error)}"
+        ) from None
+    if opening.num_labels is not None:
+        config.num_labels = opening.num_labels
+    return config
+
+
+def open_model(folder: Path, config: Any, opening: Opening, task: str) -> Any:
+    """Read a transformers model whole: no tensor missing, of another shape, or not finite.
+
+    Raises:
+        ModelError: the weights are missing, pickled without leave, or do not fit.
+    """
+    import transformers
+
+    file = weights_file(folder, allow_pickle=opening.allow_pickle)
+    name = TASKS[task][0]
+    if task == "feature-extraction" and config.is_encoder_decoder:
+        name = "AutoModelForTextEncoding"
+    try:
+        with quiet():
+            model, report = getattr(transformers, name).from_pretrained(
+                str(folder),
+                config=config,
+                dtype=opening.dtype,
+                use_safetensors=not file.name.startswith(PICKLED_WEIGHTS),
+                trust_remote_code=opening.trust_remote_code,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+    except Exception as error:  # noqa: BLE001 transformers raises every kind, each a bad folder
+        raise ModelError(
+            f"weights of {str(folder)!r} cannot be used: {first_line(error)}"
+        ) from None
+    _check_whole(report, folder, new_head=opening.num_labels is not None)
+    check_finite(model, folder)
+    return model.eval()
+
+
+def max_positions(config: Any) -> int | None:
+    """Return how many positions a transformer has, None where it states none."""
+    positions = getattr(config, "max_position_embeddings", None)
+    return positions if positions and positions > 0 else None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence transformers' progress bars and load reports; faults are raised all the same."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _task(task: str, where: str) -> tuple[str, str, str]:
+    """Return a task's line of `TASKS`."""
+    if task not in TASKS:
+        raise ModelError(f"{where}: transformer_task {task!r}: allowed are {', '.join(TASKS)}")
+    return TASKS[task]
+
+
+def _check_whole(report: dict[str, Any], folder: Path, *, new_head: bool) -> None:
+    """Refuse a model of which tensors were made up because the file did not have them."""
+    mismatched = sorted(str(key) for key in report.get("mismatched_keys", ()))
+    if mismatched and not new_head:
+        raise ModelError(f"weights of {str(folder)!r} do not fit: shape of {mismatched[0]}")
+    heads = ("classifier", "score", "pre_classifier") if new_head else ()
+    missing = sorted(
+        key
+        for key in report.get("missing_keys", ())
+        if "pooler." not in key and "position_ids" not in key and not key.startswith(heads)
+    )
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ModelError(f"weights of {str(folder)!r}: {missing[0]}{more} missing")
+
+
+def output_dtype(module: torch.nn.Module) -> torch.dtype:
+    """Return the number format a module computes in."""
+    return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
