@@ -238,8 +238,6 @@ def _classifier(checkpoint: Checkpoint, opening: Opening) -> ModuleSequence:
 
     A folder of another architecture than sequence classification gets a new head.
     """
-        (read_config(checkpoint.folder / "config.json").get("architectures") or [""])[0]
-    )
     if opening.num_labels is None and not checkpoint.architecture.endswith(HEAD):
         opening = replace(opening, num_labels=1)
     return ModuleSequence(Transformer.open(checkpoint.folder, opening, "sequence-classification"))

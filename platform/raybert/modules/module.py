@@ -78,5 +78,5 @@ class ModuleSequence(nn.Sequential):
         """Return the width of the final embedding."""
         width = 0
         for module in self:
-            width = module.width(width)  # type: ignore[operator, assignment]
+            width = module.width(width)  # type: ignore[operator]
         return width
