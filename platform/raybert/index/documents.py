@@ -1,0 +1,102 @@
+"""Documents beside the vectors: ids and payload columns in Arrow files, memory-mapped.
+
+A document file has the rows of its index shard in the same order, ascending by id, so a row is
+found by id with a binary search and nothing is held in memory.
+"""
+
+from __future__ import annotations
+
+import bisect
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from raybert.artifacts import Folder, Shard
+from raybert.errors import InputError
+from raybert.records import ID
+
+BATCH_ROWS = 8192
+
+
+class DocumentShard(Sequence[str]):
+    """The documents of one index shard; as a sequence, its ids in ascending order."""
+
+    def __init__(self, reader: pa.RecordBatchFileReader) -> None:
+        self._batches = [reader.get_batch(at) for at in range(reader.num_record_batches)]
+        self._length: int = sum(batch.num_rows for batch in self._batches)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, row: Any) -> Any:
+        batch, at = divmod(range(self._length)[row], BATCH_ROWS)
+        return self._batches[batch].column(0)[at].as_py()
+
+    def document(self, row: int) -> dict[str, Any]:
+        """Return one row: its id and its payload."""
+        batch, at = divmod(row, BATCH_ROWS)
+        return dict(self._batches[batch].slice(at, 1).to_pylist()[0])
+
+    def row_of(self, identifier: str) -> int | None:
+        """Return the row of an id, or None."""
+        row = bisect.bisect_left(self, identifier)
+        return row if row < len(self) and self[row] == identifier else None
+
+
+class Documents:
+    """The documents of an index.
+
+    Args:
+        shards: one a shard of the index, in its order.
+    """
+
+    def __init__(self, shards: Sequence[DocumentShard]) -> None:
+        self.shards = tuple(shards)
+
+    def __len__(self) -> int:
+        return sum(len(shard) for shard in self.shards)
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns: the id and the payload."""
+        return list(self.shards[0].document(0)) if len(self) else [ID]
+
+    def take(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the documents of `ids`, in that order: id and payload columns.
+
+        Raises:
+            InputError: an id is not in the index.
+        """
+        return [self._document(identifier) for identifier in ids]
+
+    def __contains__(self, identifier: object) -> bool:
+        if not isinstance(identifier, str):
+            return False
+        return any(shard.row_of(identifier) is not None for shard in self.shards)
+
+    def _document(self, identifier: str) -> dict[str, Any]:
+        for shard in self.shards:
+            row = shard.row_of(identifier)
+            if row is not None:
+                return shard.document(row)
+        raise InputError(f"document {identifier!r} is not in the index")
+
+
+def document_bytes(table: pa.Table) -> memoryview:
+    """Return a table as an Arrow file of batches of `BATCH_ROWS` rows (the last may be short)."""
+    sink = io.BytesIO()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        for batch in table.combine_chunks().to_batches(max_chunksize=BATCH_ROWS):
+            writer.write_batch(batch)
+    return sink.getbuffer()
+
+
+def open_documents(folder: Folder, shard: Shard) -> DocumentShard:
+    """Open the documents of one shard: memory-mapped where the folder is local."""
+    if folder.local is None:
+        source = pa.BufferReader(folder.read_bytes(shard.file))
+    else:
+        source = pa.memory_map(str(folder.local / shard.file))
+    return DocumentShard(pa.ipc.open_file(source))

@@ -1,0 +1,92 @@
+"""Exact search in one shard: a FAISS flat index, with ties broken by row.
+
+Rows of a shard are sorted by id, so the smaller row is the smaller id. Shapes: Q queries,
+C candidates, K results, N rows, D width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from raybert.index.metric import Floats, Metric, Rows
+from raybert.vectors import TopK, best
+
+_SPARE = 8
+_SCAN_ROWS = 16384
+
+
+class FlatShard:
+    """All vectors of a shard, compared one by one.
+
+    Args:
+        engine: a FAISS flat index, in memory or memory-mapped.
+        metric: the metric it was built with.
+        greatest_norm: length of the longest vector, which bounds the rounding of float32 keys.
+    """
+
+    def __init__(self, engine: Any, metric: Metric, greatest_norm: float) -> None:
+        self._engine = engine
+        self._metric = metric
+        self._greatest_norm = greatest_norm
+
+    def __len__(self) -> int:
+        return int(self._engine.ntotal)
+
+    @property
+    def vectors(self) -> Floats:
+        """The vectors [N, D], a view of the engine's own; keep the shard while you use it."""
+        length, width = self._engine.ntotal, self._engine.d
+        flat: Floats = faiss.rev_swig_ptr(self._engine.get_xb(), length * width)
+        return flat.reshape(length, width)
+
+    def search(self, queries_QD: Floats, k: int) -> TopK:
+        """Return the `k` best rows of every query: exact scores, equal scores by row."""
+        k = min(k, len(self))
+        fetch = min(k + _SPARE, len(self))
+        raw, rows = self._engine.search(queries_QD, fetch)
+        found = self._rescored(queries_QD, rows, k)
+        if fetch < len(self):
+            worst_key = self._metric.keys(raw[:, -1]).astype(np.float64)
+            for query in np.flatnonzero(self._is_open(queries_QD, rows, found, worst_key)):
+                settled = self._scan(queries_QD[query : query + 1], k)
+                found.scores[query], found.orders[query] = settled.scores[0], settled.orders[0]
+        return found
+
+    def _rescored(self, queries_QD: Floats, rows_QC: Rows, k: int) -> TopK:
+        keys = self._metric.exact_keys(queries_QD, self.vectors[rows_QC])
+        return best(self._metric.scores(keys), rows_QC, k)
+
+    def _is_open(
+        self,
+        queries_QD: Floats,
+        rows_QC: Rows,
+        found: TopK,
+        worst_key: npt.NDArray[np.float64],
+    ) -> npt.NDArray[np.bool_]:
+        """Say for which queries a row that was not fetched may equal or beat the K-th."""
+        last = self.vectors[found.orders[:, -1:]]
+        kth = self._metric.exact_keys(queries_QD, last)[:, 0]
+        return np.asarray(
+            kth - worst_key <= self._metric.tolerance(queries_QD, self._greatest_norm)
+        )
+
+    def _scan(self, query_1D: Floats, k: int) -> TopK:
+        """Score every row of the shard exactly, in blocks; the rare way out of many ties."""
+        found = TopK.empty(1, k)
+        for start in range(0, len(self), _SCAN_ROWS):
+            block = self.vectors[start : start + _SCAN_ROWS]
+            scores = self._metric.scores(self._metric.exact_keys(query_1D, block[None]))
+            rows = np.arange(start, start + len(block), dtype=np.int64)[None]
+            found = found.merge(best(scores, rows, k))
+        return found
+
+
+def build_flat(vectors_ND: Floats, metric: Metric) -> Any:
+    """Return a FAISS flat index over prepared vectors."""
+    engine = faiss.IndexFlat(vectors_ND.shape[1], metric.code)
+    engine.add(vectors_ND)
+    return engine

@@ -1,0 +1,129 @@
+"""An index: shards searched one after the other, their lists merged, ids put in place of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from raybert.artifacts import Manifest
+from raybert.errors import InputError
+from raybert.index.documents import Documents
+from raybert.index.metric import Floats, Metric, pick_metric
+from raybert.records import Hit
+from raybert.vectors import TopK
+from raybert.vectors.topk import MISSING
+
+
+class ShardSearch(Protocol):
+    """Search in one shard; a kind of index is one class of this shape."""
+
+    def __len__(self) -> int: ...
+
+    def search(self, queries_QD: Floats, k: int) -> TopK:
+        """Return the best rows of prepared queries; `MISSING` fills what was not found."""
+        ...
+
+
+class Index:
+    """An opened index, pinned to the embeddings and the model it was made from.
+
+    >>> index = open_index("runs/faq-index")               # doctest: +SKIP
+    >>> index.search(encoder.encode_query(texts), 10)      # doctest: +SKIP
+
+    Args:
+        manifest: what the artifact says of itself.
+        shards: one searcher a shard.
+        documents: ids and payload, in the same shards.
+    """
+
+    def __init__(
+        self, manifest: Manifest, shards: Sequence[ShardSearch], documents: Documents
+    ) -> None:
+        self.manifest = manifest
+        self.documents = documents
+        self._shards = tuple(shards)
+
+    def __len__(self) -> int:
+        return self.manifest.rows
+
+    @property
+    def kind(self) -> str:
+        """How it searches: flat, hnsw, ivf, int8 or binary."""
+        return str(self.manifest.details["kind"])
+
+    @property
+    def dimension(self) -> int:
+        """Width of its vectors, and of the queries it takes."""
+        return int(self.manifest.details["dimension"])
+
+    @property
+    def metric(self) -> Metric:
+        """The similarity it ranks by."""
+        return pick_metric(self.manifest.details["metric"])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings of the job that encoded its texts: model, prompt_name, truncate_dim."""
+        return dict(self.manifest.details["encoding"])
+
+    @property
+    def generation(self) -> str:
+        """The fingerprint of this very index."""
+        return self.manifest.fingerprint
+
+    @property
+    def model_fingerprint(self) -> str:
+        """The model that queries must be encoded by."""
+        return self.manifest.input("model").fingerprint
+
+    @property
+    def model_uri(self) -> str:
+        """Where that model lay when the texts were encoded."""
+        return self.manifest.input("model").uri
+
+    def search(self, queries: npt.NDArray[Any], top_k: int = 10) -> list[list[Hit]]:
+        """Return the best hits of every query: by falling score, equal scores by rising id.
+
+        Args:
+            queries: [Q, D] vectors of the index's own model; one vector [D] is one query.
+            top_k: hits wanted a query; all documents where there are fewer.
+
+        Raises:
+            InputError: wrong width, NaN or infinite values, top_k below 1.
+        """
+        queries_QD = self._checked(queries, top_k)
+        if not len(queries_QD):
+            return []
+        lists = [shard.search(queries_QD, top_k) for shard in self._shards]
+        return [
+            self._merged([(found.scores[query], found.orders[query]) for found in lists], top_k)
+            for query in range(len(queries_QD))
+        ]
+
+    def _checked(self, queries: npt.NDArray[Any], top_k: int) -> Floats:
+        if top_k < 1:
+            raise InputError(f"top_k {top_k}: at least 1 is allowed")
+        rows = np.atleast_2d(np.asarray(queries))
+        if rows.ndim != 2 or rows.shape[1] != self.dimension:
+            raise InputError(
+                f"queries of shape {np.shape(queries)}: this index holds vectors "
+                f"{self.dimension} wide, of the model {self.model_uri}"
+            )
+        if not np.isfinite(rows).all():
+            bad = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
+            raise InputError(f"query {bad} holds NaN or infinite values")
+        return self.metric.prepare(rows)
+
+    def _merged(self, lists: Sequence[tuple[Any, Any]], top_k: int) -> list[Hit]:
+        hits = [
+            Hit(documents[int(row)], float(score))
+            for documents, (scores, rows) in zip(self.documents.shards, lists, strict=True)
+            for score, row in zip(scores, rows, strict=True)
+            if row != MISSING
+        ]
+        if len(lists) > 1:
+            hits.sort(key=lambda hit: (-hit.score, hit.id))
+        return hits[:top_k]
