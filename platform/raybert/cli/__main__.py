@@ -1,0 +1,7 @@
+"""`python -m raybert.cli` is `raybert`."""
+
+import sys
+
+from raybert.cli import main
+
+sys.exit(main())

@@ -1,0 +1,123 @@
+"""`raybert submit`, `jobs`, `logs`, `stop`: job files on a Ray cluster."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from raybert.cli.printing import Commands, say, table
+from raybert.errors import SettingsError
+
+if TYPE_CHECKING:
+    from raybert.jobs import Jobs
+
+
+def register(commands: Commands) -> None:
+    """Add the commands."""
+    submit = commands.add_parser(
+        "submit",
+        help="run a job file on a Ray cluster and follow it",
+        usage="raybert submit FILE [options] -- ARGUMENTS…",
+    )
+    submit.add_argument("file", help="job file, as pipelines/encode_corpus.py")
+    submit.add_argument("arguments", nargs="*", help="the job's own command line, after --")
+    submit.add_argument(
+        "--env", action="append", default=[], metavar="KEY=VALUE", help="repeatable"
+    )
+    submit.add_argument("--detach", action="store_true", help="print the job's id and return")
+    submit.set_defaults(run=_submit)
+    listed = commands.add_parser("jobs", help="list the jobs of a Ray cluster")
+    listed.add_argument("--json", action="store_true", help="for scripts")
+    listed.set_defaults(run=_list)
+    logs = commands.add_parser("logs", help="print what a job printed")
+    logs.add_argument("--follow", action="store_true", help="until it ends")
+    logs.set_defaults(run=_logs)
+    stop = commands.add_parser("stop", help="stop a job")
+    stop.set_defaults(run=_stop)
+    for parser in (logs, stop):
+        parser.add_argument("job", nargs="?", help="its id (default: the newest)")
+    for parser in (submit, listed, logs, stop):
+        parser.add_argument(
+            "--address", metavar="URL", help="Jobs API (default: the platform here)"
+        )
+        parser.add_argument("--cluster", metavar="FILE", help="YAML that names a cluster")
+
+
+def _submit(arguments: argparse.Namespace) -> int:
+    env = dict(_pair(item) for item in arguments.env)
+    jobs = _jobs(arguments)
+    job_id = jobs.submit(arguments.file, arguments.arguments, env)
+    if arguments.detach:
+        say(job_id)
+        return 0
+    return _follow(jobs, job_id)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    found = _jobs(arguments).all()
+    if arguments.json:
+        print(json.dumps([asdict(job) for job in found], indent=2))
+        return 0
+    rows = [(job.id, job.status.lower(), _clock(job.started), job.message) for job in found]
+    table(("job", "state", "started", ""), rows)
+    return 0
+
+
+def _logs(arguments: argparse.Namespace) -> int:
+    jobs = _jobs(arguments)
+    job_id = arguments.job or jobs.last()
+    if arguments.follow:
+        return _follow(jobs, job_id)
+    sys.stdout.write(jobs.logs(job_id))
+    return 0
+
+
+def _stop(arguments: argparse.Namespace) -> int:
+    jobs = _jobs(arguments)
+    job = jobs.stop(arguments.job or jobs.last())
+    say(f"job {job.id} {job.status.lower()}")
+    return 0
+
+
+def _follow(jobs: Jobs, job_id: str) -> int:
+    """Follow a job; Ctrl-C leaves it running and says how to come back."""
+    begun = time.monotonic()
+    print(f"job {job_id} on {jobs.cluster.address}", file=sys.stderr, flush=True)
+    try:
+        job = jobs.follow(job_id, _write)
+    except KeyboardInterrupt:
+        print(
+            f"\njob {job_id} goes on: `raybert logs --follow {job_id}` follows it, "
+            f"`raybert stop {job_id}` stops it",
+            file=sys.stderr,
+        )
+        return 130
+    took = f"{time.monotonic() - begun:.0f} s"
+    print(f"job {job_id} {job.status.lower()} after {took}", file=sys.stderr, flush=True)
+    return job.code
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _jobs(arguments: argparse.Namespace) -> Jobs:
+    from raybert.jobs import Jobs, find_cluster
+
+    return Jobs(find_cluster(arguments.address, arguments.cluster))
+
+
+def _pair(item: str) -> tuple[str, str]:
+    key, sign, value = item.partition("=")
+    if not sign or not key:
+        raise SettingsError(f"--env {item!r}: KEY=VALUE is expected")
+    return key, value
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%d %b %H:%M:%S", time.localtime(seconds)) if seconds else "not yet"
