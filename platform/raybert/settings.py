@@ -118,18 +118,27 @@ def run_job(
     Exit status: 0 done; 2 a fault of the user's, told in one line; 130 stopped by Ctrl-C; 143
     stopped by SIGTERM; 1 a fault of ours, with its traceback.
     """
+
+    def command() -> int:
+        artifact = main(settings_class.from_command_line(argv))
+        if artifact is not None:
+            print(f"artifact: {artifact}", flush=True)
+        return 0
+
+    sys.exit(guarded(command))
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """Run a command and return its exit status; see `run_job` for what the statuses mean."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        artifact = main(settings_class.from_command_line(argv))
+        return command()
     except RaybertError as error:
         print(f"error: {fault(error)}", file=sys.stderr)
-        sys.exit(2)
+        return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
-        sys.exit(130)
-    if artifact is not None:
-        print(f"artifact: {artifact}", flush=True)
-    sys.exit(0)
+        return 130
 
 
 def fault(error: BaseException) -> str:
@@ -161,6 +170,16 @@ def home() -> Path:
 def environment(name: str, default: str | None = None) -> str | None:
     """Return an environment variable; no other room reads the environment."""
     return os.environ.get(name) or default
+
+
+def process_environment(**changes: str) -> dict[str, str]:
+    """Return the environment for a child process: this one's, with changes."""
+    return {**os.environ, **changes}
+
+
+def set_environment(**values: str) -> None:
+    """Set variables of this process that a library reads only when it is imported."""
+    os.environ.update(values)
 
 
 def _split_config(arguments: list[str]) -> tuple[str | None, list[str]]:
@@ -206,3 +225,16 @@ def _one_line(error: ValidationError, config: str | None, flags: dict[str, Any])
 def _flat(message: object) -> str:
     """Fold a message into one line."""
     return " ".join(str(message).split())
+
+
+def ray_address() -> str | None:
+    """Return the Ray cluster to join, or None where a job starts its own.
+
+    A cluster of one's own listens on this machine only: it does without token authentication
+    and reports no usage, unless the environment says otherwise.
+    """
+    address = environment("RAY_ADDRESS")
+    if address is None:
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    return address
