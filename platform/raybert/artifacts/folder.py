@@ -43,6 +43,11 @@ class Folder:
         protocols = self._files.protocol
         return Path(self._root) if "file" in protocols or protocols == "file" else None
 
+    @property
+    def absolute(self) -> str:
+        """The address that means this folder on any worker, whatever its working directory."""
+        return self.uri if self.local is None else str(self.local)
+
     def path(self, name: str) -> str:
         """Return the address of a file, for people and error messages."""
         return f"{self.uri.rstrip('/')}/{name}"

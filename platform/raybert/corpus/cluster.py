@@ -1,0 +1,33 @@
+"""The Ray cluster a job runs on: the one it was submitted to, else one of its own."""
+
+from __future__ import annotations
+
+import logging
+
+import ray
+
+from raybert.devices import cpu_count
+from raybert.settings import ray_address
+
+
+def connect() -> None:
+    """Join the cluster that `RAY_ADDRESS` names, else start one on this machine's cores."""
+    if ray.is_initialized():
+        return
+    address = ray_address()
+    if address is None:
+        ray.init(
+            address="local",
+            num_cpus=max(2, cpu_count()),
+            include_dashboard=False,
+            logging_level=logging.WARNING,
+            log_to_driver=True,
+        )
+    else:
+        ray.init(address=address, logging_level=logging.WARNING)
+
+
+def cluster_size() -> tuple[float, int]:
+    """Return the cluster's CPUs and GPUs."""
+    resources = ray.cluster_resources()
+    return float(resources.get("CPU", 1)), int(resources.get("GPU", 0))
