@@ -80,13 +80,11 @@ def build_index(
         InputError: unknown kind or metric, no rows, NaN vectors, an id twice or without document.
     """
     started = time.perf_counter()
+    done = finished_index(embeddings, out, kind=kind, shards=shards, metric=metric)
     source = Embeddings.open(embeddings, model_fingerprint)
-    plan = _Plan(kind, shards, pick_metric(metric or source.metric).name)
-    _check(plan, source)
-    folder = Folder(out)
-    done = _already(folder, plan, source)
     if done is not None:
         return done
+    plan, folder = _plan(source, kind, shards, metric), Folder(out)
     for leftover in (ENGINES, DOCUMENTS):
         folder.remove(leftover)
     built = list(_build_shards(folder, source, plan))
@@ -112,19 +110,22 @@ def build_index(
     )
 
 
-def _check(plan: _Plan, source: Embeddings) -> None:
-    kind = pick_kind(plan.kind)
-    if plan.metric not in kind.metrics:
-        allowed = ", ".join(kind.metrics)
-        raise InputError(f"kind {plan.kind!r} cannot rank by {plan.metric!r}: only by {allowed}")
-    if not 1 <= plan.shards <= source.manifest.rows:
-        raise InputError(
-            f"shards {plan.shards}: 1 to {source.manifest.rows}, the rows of the embeddings"
-        )
+def finished_index(
+    embeddings: str,
+    out: str,
+    *,
+    kind: str = "flat",
+    shards: int = 1,
+    metric: str | None = None,
+) -> Manifest | None:
+    """Return the manifest of this very index if it is built already; arguments as for building.
 
-
-def _already(folder: Folder, plan: _Plan, source: Embeddings) -> Manifest | None:
-    """Return the manifest of the same index, built before."""
+    Raises:
+        ArtifactError: `out` holds something else.
+        InputError: as for building.
+    """
+    source, folder = Embeddings.open(embeddings), Folder(out)
+    plan = _plan(source, kind, shards, metric)
     done = finished(folder)
     if done is None:
         return None
@@ -135,6 +136,16 @@ def _already(folder: Folder, plan: _Plan, source: Embeddings) -> Manifest | None
         f"{folder}: holds a finished {done.kind} artifact of other settings or inputs; "
         "give another --out or remove it"
     )
+
+
+def _plan(source: Embeddings, kind: str, shards: int, metric: str | None) -> _Plan:
+    plan = _Plan(kind, shards, pick_metric(metric or source.metric).name)
+    allowed = pick_kind(kind).metrics
+    if plan.metric not in allowed:
+        raise InputError(f"kind {kind!r} cannot rank by {plan.metric!r}: {', '.join(allowed)}")
+    if not 1 <= shards <= source.manifest.rows:
+        raise InputError(f"shards {shards}: 1 to {source.manifest.rows}, the embeddings' rows")
+    return plan
 
 
 def _build_shards(folder: Folder, source: Embeddings, plan: _Plan) -> Iterator[_Built]:
