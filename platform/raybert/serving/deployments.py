@@ -1,0 +1,224 @@
+"""The stages and the gateway as Ray Serve deployments; `serve/*.py` wire them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+from starlette.types import ASGIApp
+
+from raybert.errors import RaybertError
+from raybert.serving.desk import Desk, GatewaySettings
+from raybert.serving.directory import Directory
+from raybert.serving.embedder import Embedder
+from raybert.serving.gateway import build_gateway
+from raybert.serving.generation import Generation, IndexSettings
+from raybert.serving.messages import (
+    EmbedCall,
+    Embedded,
+    ScoreCall,
+    Scored,
+    SearchAnswer,
+    SearchCall,
+)
+from raybert.serving.remote import RemoteModels, RemoteSearch, outcome
+from raybert.serving.reranker import Reranker
+from raybert.serving.searcher import Searcher
+from raybert.serving.served_model import ModelSettings
+from raybert.settings import Settings
+
+_SEARCH_THREADS = 4
+
+
+class StageSettings(Settings):
+    """One deployment: how many replicas, what each may take, how much may wait."""
+
+    replicas: int = 1
+    """Copies of this stage; two or more survive the loss of one."""
+    cpus: float = 1.0
+    """CPUs a replica reserves in Ray."""
+    gpus: float = 0.0
+    """GPUs a replica reserves in Ray."""
+    threads: int | None = None
+    """Threads torch uses in a replica; None takes all cores of the machine."""
+    max_ongoing_requests: int = 256
+    """Requests a replica works on at a time; its token batcher needs many to fill batches."""
+    max_queued_requests: int = 512
+    """Requests that wait for a replica; beyond it 429 at once."""
+    surge_percent: int = 100
+    """Share of the replicas that a rollout may start before it stops old ones."""
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of the Ray Serve deployment."""
+        return {
+            "num_replicas": self.replicas,
+            "ray_actor_options": {"num_cpus": self.cpus, "num_gpus": self.gpus},
+            "max_ongoing_requests": self.max_ongoing_requests,
+            "max_queued_requests": self.max_queued_requests,
+            "max_surge_percent": self.surge_percent,
+            "backpressure_config": {"status_code": 429, "retry_after_s": 1.0},
+        }
+
+
+def deployed(stage: type[Any], settings: StageSettings) -> Any:
+    """Return a stage as a Ray Serve deployment; `.bind(…)` wires it."""
+    edge = hasattr(stage, "__serve_build_asgi_app__")
+    return serve.deployment(serve.ingress()(stage) if edge else stage).options(**settings.options())
+
+
+class EmbedStage:
+    """Encoders by name in a replica of their own.
+
+    Args:
+        models: settings of each model by served name.
+        threads: torch threads.
+    """
+
+    def __init__(self, models: Mapping[str, ModelSettings], threads: int | None = None) -> None:
+        self.stage = Embedder.open(models, threads)
+        self.cards = self.stage.cards
+        self.gauges = self.stage.gauges
+
+    async def embed(self, call: EmbedCall) -> Embedded | RaybertError:
+        """Embed; a fault is returned, not raised."""
+        return await outcome(self.stage.embed(call))
+
+    async def similarities(self, call: ScoreCall) -> Scored | RaybertError:
+        """Score by similarity; a fault is returned, not raised."""
+        return await outcome(self.stage.similarities(call))
+
+    async def check_health(self) -> None:
+        """Send a canary through every model; Ray restarts a replica that fails three times."""
+        await self.stage.check()
+
+
+class RerankStage:
+    """Cross-encoders by name in a replica of their own.
+
+    Args:
+        models: settings of each model by served name.
+        threads: torch threads.
+    """
+
+    def __init__(self, models: Mapping[str, ModelSettings], threads: int | None = None) -> None:
+        self.stage = Reranker.open(models, threads)
+        self.cards = self.stage.cards
+        self.gauges = self.stage.gauges
+
+    async def score(self, call: ScoreCall) -> Scored | RaybertError:
+        """Score pairs; a fault is returned, not raised."""
+        return await outcome(self.stage.score(call))
+
+    async def check_health(self) -> None:
+        """Send a canary through every model; Ray restarts a replica that fails three times."""
+        await self.stage.check()
+
+
+class SearchStage:
+    """Indexes by name in a replica of their own.
+
+    Args:
+        indexes: settings of each index by served name.
+        embeds: the embedding stage.
+        reranks: the reranking stage, if there is one.
+        reranker: served model for `rerank: true`.
+    """
+
+    def __init__(
+        self,
+        indexes: Mapping[str, IndexSettings],
+        embeds: DeploymentHandle,
+        reranks: DeploymentHandle | None = None,
+        reranker: str | None = None,
+    ) -> None:
+        models = Directory(RemoteModels(embeds), _remote(reranks))
+        self.stage = Searcher(open_generations(indexes), models, reranker)
+        self.cards = self.stage.cards
+
+    async def search(self, call: SearchCall) -> SearchAnswer | RaybertError:
+        """Search; a fault is returned, not raised."""
+        return await outcome(self.stage.search(call))
+
+    async def check_health(self) -> None:
+        """Refuse to start, or to stay, with an index whose model is not the one served."""
+        await self.stage.pin()
+
+
+class Gateway:
+    """The edge, in front of stages in replicas of their own.
+
+    Args:
+        settings: limits and keys.
+        embeds: the embedding stage.
+        reranks: the reranking stage, if there is one.
+        searches: the search stage, if there is one.
+    """
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        embeds: DeploymentHandle,
+        reranks: DeploymentHandle | None = None,
+        searches: DeploymentHandle | None = None,
+    ) -> None:
+        models = Directory(RemoteModels(embeds), _remote(reranks))
+        self.desk = Desk(settings, models, None if searches is None else RemoteSearch(searches))
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        return build_gateway(self.desk)
+
+
+class WholeGraph:
+    """The edge and every stage in one replica: no hop between them, one copy of torch.
+
+    Args:
+        settings: limits and keys.
+        models: encoders by served name.
+        rerankers: cross-encoders by served name.
+        indexes: indexes by served name.
+        threads: torch threads.
+    """
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        models: Mapping[str, ModelSettings],
+        rerankers: Mapping[str, ModelSettings],
+        indexes: Mapping[str, IndexSettings],
+        threads: int | None = None,
+    ) -> None:
+        self.embedder = Embedder.open(models, threads)
+        self.reranker = Reranker.open(rerankers, threads) if rerankers else None
+        directory = Directory(self.embedder, self.reranker)
+        self.searcher: Searcher | None = None
+        if indexes:
+            self.searcher = Searcher(open_generations(indexes), directory, settings.reranker)
+        self.desk = Desk(settings, directory, self.searcher)
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        return build_gateway(self.desk)
+
+    async def check_health(self) -> None:
+        """Pin the indexes to their models and send a canary through every model."""
+        if self.searcher is not None:
+            await self.searcher.pin()
+        for host in (self.embedder, self.reranker):
+            if host is not None:
+                await host.check()
+
+
+def open_generations(indexes: Mapping[str, IndexSettings]) -> dict[str, Generation]:
+    """Open every index; their searches share a few threads beside the event loop.
+
+    Raises:
+        ArtifactError: an index is missing, unfinished or damaged.
+    """
+    threads = ThreadPoolExecutor(_SEARCH_THREADS, "search")
+    return {name: Generation.open(name, each, threads) for name, each in indexes.items()}
+
+
+def _remote(handle: DeploymentHandle | None) -> RemoteModels | None:
+    return None if handle is None else RemoteModels(handle)

@@ -1,0 +1,96 @@
+"""What the routes share: the stages behind them, the limits, the counters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from raybert.serving.directory import Directory
+from raybert.serving.faults import FaultKind, RequestError
+from raybert.serving.keys import KeySettings
+from raybert.serving.limits import Limits
+from raybert.serving.messages import (
+    EmbedCall,
+    Embedded,
+    ScoreCall,
+    Scored,
+    SearchAnswer,
+    SearchCall,
+)
+from raybert.serving.metrics import Metrics
+from raybert.serving.stages import Searches
+from raybert.settings import Settings
+
+
+class GatewaySettings(Settings):
+    """The edge: who may ask, and for how much."""
+
+    limits: Limits = Limits()
+    """Bounds of one request."""
+    access: KeySettings = KeySettings()
+    """API keys; without any, only callers of this machine are answered."""
+    auto_truncate: bool = False
+    """On the OpenAI routes, cut over-long texts instead of refusing them with 400."""
+    reranker: str | None = None
+    """Model for rerank requests that name none; None takes the first that can."""
+
+
+@dataclass(slots=True)
+class Desk:
+    """The stages a gateway works with, each call bounded and counted.
+
+    Args:
+        settings: the edge's own settings.
+        models: the model stages.
+        searches: the search stage, if the graph has one.
+    """
+
+    settings: GatewaySettings
+    models: Directory
+    searches: Searches | None = None
+    metrics: Metrics = field(default_factory=Metrics)
+
+    @property
+    def limits(self) -> Limits:
+        """Bounds of one request."""
+        return self.settings.limits
+
+    async def embed(self, call: EmbedCall) -> Embedded:
+        """Embed, and count it."""
+        embedded = await self.models.embed(call)
+        self.metrics.count_texts(call.model, embedded.tokens, embedded.truncated, embedded.times)
+        return embedded
+
+    async def score(self, call: ScoreCall) -> Scored:
+        """Score, and count it."""
+        scored = await self.models.score(call)
+        self.metrics.count_texts(call.model, scored.tokens, scored.truncated, scored.times)
+        return scored
+
+    async def reranker(self, name: str | None) -> str:
+        """Return the model a rerank request means: named, the server's, the first that can."""
+        chosen = name or self.settings.reranker
+        return chosen or (await self.models.first("rerank", "dense")).name
+
+    async def search(self, call: SearchCall) -> SearchAnswer:
+        """Search, and count it."""
+        answer = await self._searches().search(call)
+        self.metrics.count_stages(answer.stages_ms)
+        return answer
+
+    async def only_index(self) -> str:
+        """Return the name of the one served index.
+
+        Raises:
+            RequestError: there are several, so the request must name one.
+        """
+        names = [card.name for card in await self._searches().cards()]
+        if len(names) == 1:
+            return names[0]
+        message = f"`index` is missing; served are: {', '.join(map(repr, names))}"
+        raise RequestError(FaultKind.INVALID, message, "index")
+
+    def _searches(self) -> Searches:
+        if self.searches is None:
+            message = "this server has no index; it embeds and reranks only"
+            raise RequestError(FaultKind.NO_ROUTE, message)
+        return self.searches

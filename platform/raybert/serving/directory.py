@@ -1,0 +1,99 @@
+"""Which stage serves which model: names to cards, and scoring by whatever a model can do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from raybert.serving.faults import FaultKind, RequestError
+from raybert.serving.host import unknown_model
+from raybert.serving.messages import EmbedCall, Embedded, ModelCard, ScoreCall, Scored
+from raybert.serving.stages import Embeds, Gauges, Reranks
+
+
+@dataclass(slots=True)
+class Directory:
+    """The model stages of a graph and the cards of what they serve.
+
+    Args:
+        embeds: the embedding stage, if the graph has one.
+        reranks: the reranking stage, if the graph has one.
+    """
+
+    embeds: Embeds | None = None
+    reranks: Reranks | None = None
+    _cards: dict[str, ModelCard] = field(default_factory=dict)
+
+    async def cards(self) -> dict[str, ModelCard]:
+        """Return every served model by name; asked of the stages once.
+
+        Raises:
+            RequestError: `INTERNAL` where two stages serve one name.
+        """
+        if not self._cards:
+            for stage in (self.embeds, self.reranks):
+                for card in await stage.cards() if stage is not None else ():
+                    if card.name in self._cards:
+                        message = f"two stages serve a model named {card.name!r}"
+                        raise RequestError(FaultKind.INTERNAL, message)
+                    self._cards[card.name] = card
+        return self._cards
+
+    async def card(self, name: str) -> ModelCard:
+        """Return the card of a served model.
+
+        Raises:
+            RequestError: `UNKNOWN_NAME`.
+        """
+        cards = await self.cards()
+        if name not in cards:
+            raise unknown_model(name, cards)
+        return cards[name]
+
+    async def first(self, *capabilities: str) -> ModelCard:
+        """Return the first model with the earliest of these capabilities that any model has.
+
+        Raises:
+            RequestError: `UNKNOWN_NAME` where no model has one of them.
+        """
+        cards = await self.cards()
+        for capability in capabilities:
+            for card in cards.values():
+                if capability in card.capabilities:
+                    return card
+        message = f"no model here can do {' or '.join(capabilities)}"
+        raise RequestError(FaultKind.UNKNOWN_NAME, message, "model")
+
+    async def embed(self, call: EmbedCall) -> Embedded:
+        """Embed by the named model.
+
+        Raises:
+            RequestError: unknown model, or one that makes no vectors.
+        """
+        card = await self.card(call.model)
+        if self.embeds is None or "dense" not in card.capabilities:
+            raise _wrong_task(card, "make embeddings")
+        return await self.embeds.embed(call)
+
+    async def score(self, call: ScoreCall) -> Scored:
+        """Score by a cross-encoder, or by the similarity of vectors where the model makes those.
+
+        Raises:
+            RequestError: unknown model, or one that can do neither.
+        """
+        card = await self.card(call.model)
+        if self.reranks is not None and "rerank" in card.capabilities:
+            return await self.reranks.score(call)
+        if self.embeds is not None and "dense" in card.capabilities:
+            return await self.embeds.similarities(call)
+        raise _wrong_task(card, "score texts")
+
+    async def gauges(self) -> list[Gauges]:
+        """Return the batcher counters of every stage."""
+        stages = (self.embeds, self.reranks)
+        return [await stage.gauges() for stage in stages if stage is not None]
+
+
+def _wrong_task(card: ModelCard, task: str) -> RequestError:
+    able = ", ".join(sorted(card.capabilities))
+    message = f"model {card.name!r} cannot {task}; it can do: {able}"
+    return RequestError(FaultKind.WRONG_TASK, message, "model")

@@ -1,0 +1,111 @@
+"""Stages behind Ray Serve handles: same methods, faults carried as values across the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+from ray.exceptions import RayError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from raybert.errors import OverloadedError, RaybertError
+from raybert.serving.faults import FaultKind, RequestError
+from raybert.serving.messages import (
+    EmbedCall,
+    Embedded,
+    IndexCard,
+    ModelCard,
+    ScoreCall,
+    Scored,
+    SearchAnswer,
+    SearchCall,
+)
+from raybert.serving.stages import Gauges
+
+_T = TypeVar("_T")
+
+
+async def outcome(work: Awaitable[_T]) -> _T | RaybertError:
+    """Return a result, or the fault that took its place.
+
+    A fault is an answer here: raised through Ray it would be logged as a crash and wrapped.
+    """
+    try:
+        return await work
+    except RaybertError as error:
+        return error
+
+
+async def ask(handle: DeploymentHandle, method: str, *arguments: Any) -> Any:
+    """Call a stage's method and return its result.
+
+    Raises:
+        RaybertError: the fault the stage answered with.
+        OverloadedError: the stage's queue is full.
+        RequestError: `NOT_READY` where no replica answers.
+    """
+    try:
+        result = await getattr(handle, method).remote(*arguments)
+    except BackPressureError:
+        raise OverloadedError(f"the queue of the stage {method!r} is full") from None
+    except (RayError, DeploymentUnavailableError) as error:
+        message = f"the stage {method!r} is not ready"
+        raise RequestError(FaultKind.NOT_READY, message, retry_after_s=1.0) from error
+    if isinstance(result, RaybertError):
+        raise result
+    return result
+
+
+class RemoteModels:
+    """The embedding or reranking stage behind a handle."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._handle = handle
+
+    async def cards(self) -> list[ModelCard]:
+        """Return what is served there."""
+        found: list[ModelCard] = await ask(self._handle, "cards")
+        return found
+
+    async def gauges(self) -> Gauges:
+        """Return each model's batcher counters, summed over the replicas."""
+        joined: Gauges = {}
+        for replica in await self._handle.broadcast("gauges").results_async():
+            for model, numbers in replica.items():
+                into = joined.setdefault(model, {})
+                for name, value in numbers.items():
+                    into[name] = into.get(name, 0.0) + value
+        return joined
+
+    async def embed(self, call: EmbedCall) -> Embedded:
+        """Return one vector a text."""
+        embedded: Embedded = await ask(self._handle, "embed", call)
+        return embedded
+
+    async def similarities(self, call: ScoreCall) -> Scored:
+        """Return one score a text: the similarity of its vector and the query's."""
+        scored: Scored = await ask(self._handle, "similarities", call)
+        return scored
+
+    async def score(self, call: ScoreCall) -> Scored:
+        """Return one score a text, given the query and the text together."""
+        scored: Scored = await ask(self._handle, "score", call)
+        return scored
+
+
+class RemoteSearch:
+    """The search stage behind a handle."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._handle = handle
+
+    async def cards(self) -> list[IndexCard]:
+        """Return what is served there."""
+        found: list[IndexCard] = await ask(self._handle, "cards")
+        return found
+
+    async def search(self, call: SearchCall) -> SearchAnswer:
+        """Return the best hits of one query."""
+        answer: SearchAnswer = await ask(self._handle, "search", call)
+        return answer

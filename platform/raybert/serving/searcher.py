@@ -1,0 +1,216 @@
+"""The search stage: encode, retrieve, fuse, rerank, answer; each index pinned to its model."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from raybert.errors import ArtifactError, OverloadedError
+from raybert.records import Hit
+from raybert.serving.directory import Directory
+from raybert.serving.faults import FaultKind, RequestError
+from raybert.serving.generation import Generation, Leg
+from raybert.serving.joining import join_legs
+from raybert.serving.messages import (
+    EmbedCall,
+    IndexCard,
+    Place,
+    ScoreCall,
+    SearchAnswer,
+    SearchCall,
+    SearchHit,
+)
+
+_CANDIDATES = 50
+
+
+@dataclass(slots=True)
+class _Progress:
+    """One search under way: what each stage took, what was left out, when it must be done."""
+
+    call: SearchCall
+    began: float = field(default_factory=time.perf_counter)
+    stages_ms: dict[str, float] = field(default_factory=dict)
+    degraded: dict[str, str] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
+    tokens: int = 0
+
+    def took(self, stage: str, since: float) -> None:
+        self.stages_ms[stage] = self.stages_ms.get(stage, 0.0) + _ms_since(since)
+
+    def seconds_left(self) -> float | None:
+        if self.call.deadline_ms is None:
+            return None
+        return max(0.0, self.call.deadline_ms / 1e3 - (time.perf_counter() - self.began))
+
+
+class Searcher:
+    """Answers queries from served indexes; a plain class, so that it runs with Ray or without.
+
+    Args:
+        generations: the indexes by served name.
+        models: the model stages queries are encoded and candidates reranked by.
+        reranker: served model for `rerank: true`; None takes the first that can.
+    """
+
+    def __init__(
+        self,
+        generations: Mapping[str, Generation],
+        models: Directory,
+        reranker: str | None = None,
+    ) -> None:
+        self.generations = dict(generations)
+        self.models = models
+        self.reranker = reranker
+
+    async def pin(self) -> None:
+        """Find for every leg the served model its vectors were made by.
+
+        Raises:
+            ArtifactError: no served model has the fingerprint a leg is pinned to.
+        """
+        cards = await self.models.cards()
+        for generation in self.generations.values():
+            for leg in generation.legs.values():
+                leg.pin(generation.name, cards.values())
+
+    async def cards(self) -> list[IndexCard]:
+        """Return what is served here."""
+        return [generation.card() for generation in self.generations.values()]
+
+    async def check(self) -> None:
+        """Search every index for one word.
+
+        Raises:
+            ArtifactError: an index does not answer.
+        """
+        for name in self.generations:
+            answer = await self.search(SearchCall(name, "ready?", top_k=1))
+            if not answer.hits and self.generations[name].rows:
+                raise ArtifactError(f"index {name!r} answers nothing")
+
+    async def search(self, call: SearchCall) -> SearchAnswer:
+        """Answer one query.
+
+        Raises:
+            RequestError: unknown index, leg or model; a deadline that passed before retrieval.
+            OverloadedError: a model's queue is full.
+        """
+        generation = self._generation(call.index)
+        progress = _Progress(call)
+        found = await self._retrieve(generation, call, progress)
+        since = time.perf_counter()
+        joined = join_legs(found, call.fusion)[: self._candidates(call)]
+        progress.took("fuse", since)
+        since = time.perf_counter()
+        kept = joined if call.rerank is not None else joined[: call.top_k]
+        hits = generation.answers(kept, found)
+        progress.took("fetch", since)
+        if call.rerank is not None:
+            hits = await self._reranked(call, call.rerank, hits, progress)
+        progress.stages_ms["total"] = _ms_since(progress.began)
+        return SearchAnswer(
+            hits=hits[: call.top_k],
+            index=generation.name,
+            generation=generation.fingerprint,
+            models=progress.models,
+            tokens=progress.tokens,
+            stages_ms=progress.stages_ms,
+            degraded=progress.degraded,
+        )
+
+    def _generation(self, name: str) -> Generation:
+        if name not in self.generations:
+            served = ", ".join(repr(each) for each in sorted(self.generations)) or "none"
+            message = f"the index {name!r} is not served here; served are: {served}"
+            raise RequestError(FaultKind.UNKNOWN_NAME, message, "index")
+        return self.generations[name]
+
+    def _candidates(self, call: SearchCall) -> int:
+        """Return how many hits each leg retrieves: more than wanted where they are reordered."""
+        least = max(call.top_k, _CANDIDATES) if call.rerank is not None else call.top_k
+        return max(call.top_k, call.candidates or least)
+
+    async def _retrieve(
+        self, generation: Generation, call: SearchCall, progress: _Progress
+    ) -> dict[str, list[Hit]]:
+        """Ask the chosen legs side by side; one that fails while another answers is left out."""
+        legs = generation.pick(call.retrievers)
+        seconds = progress.seconds_left()
+        asked = [asyncio.wait_for(self._ask(leg, call, progress), seconds) for leg in legs.values()]
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        answers: dict[str, list[Hit]] = {}
+        faults: list[BaseException] = []
+        for name, result in zip(legs, found, strict=True):
+            if isinstance(result, BaseException):
+                faults.append(result)
+                progress.degraded[name] = _reason(result)
+            else:
+                answers[name] = result
+        if not answers:
+            raise faults[0]
+        return answers
+
+    async def _ask(self, leg: Leg, call: SearchCall, progress: _Progress) -> list[Hit]:
+        """Encode the query by the leg's own model and search its index."""
+        since = time.perf_counter()
+        width = leg.index.dimension
+        cut = width if width < leg.model.dimension else None
+        embed = EmbedCall(
+            leg.model.name, [call.query], task="query", dimensions=cut, truncate=True, urgent=True
+        )
+        embedded = await self.models.embed(embed)
+        if embedded.fingerprint != leg.index.model_fingerprint:
+            message = f"model {leg.model.name!r} changed under the index {call.index!r}"
+            raise RequestError(FaultKind.NOT_READY, message, retry_after_s=1.0)
+        progress.tokens += embedded.tokens
+        progress.models[leg.name] = leg.model.name
+        progress.took(f"encode_{leg.name}", since)
+        since = time.perf_counter()
+        hits = await leg.search(embedded.vectors, self._candidates(call))
+        progress.took(f"retrieve_{leg.name}", since)
+        return hits
+
+    async def _reranked(
+        self, call: SearchCall, name: str, hits: list[SearchHit], progress: _Progress
+    ) -> list[SearchHit]:
+        """Order the candidates by the reranker; a late or full one leaves the order as it is."""
+        since = time.perf_counter()
+        model = name or self.reranker or (await self.models.first("rerank", "dense")).name
+        score = ScoreCall(model, call.query, [hit.text for hit in hits])
+        try:
+            async with asyncio.timeout(progress.seconds_left()):
+                scored = await self.models.score(score)
+        except (TimeoutError, OverloadedError) as error:
+            progress.degraded["rerank"] = _reason(error)
+            return hits
+        finally:
+            progress.took("rerank", since)
+        progress.tokens += scored.tokens
+        progress.models["rerank"] = model
+        return _reordered(hits, scored.scores.tolist())
+
+
+def _reordered(hits: Sequence[SearchHit], scores: Sequence[float]) -> list[SearchHit]:
+    """Sort by score, equal scores in retrieval order; note rank and score as a leg of its own."""
+    order = sorted(range(len(hits)), key=lambda at: -scores[at])
+    return [
+        SearchHit(
+            hits[at].id,
+            hits[at].text,
+            scores[at],
+            hits[at].fields,
+            {**hits[at].legs, "rerank": Place(rank, scores[at])},
+        )
+        for rank, at in enumerate(order, start=1)
+    ]
+
+
+def _reason(error: BaseException) -> str:
+    return "late" if isinstance(error, TimeoutError) else " ".join(str(error).split())[:200]
+
+
+def _ms_since(since: float) -> float:
+    return (time.perf_counter() - since) * 1e3

@@ -1,0 +1,63 @@
+"""What the stages of a served graph offer each other: in one process, or behind Ray handles."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from raybert.serving.messages import (
+    EmbedCall,
+    Embedded,
+    IndexCard,
+    ModelCard,
+    ScoreCall,
+    Scored,
+    SearchAnswer,
+    SearchCall,
+)
+
+Gauges = dict[str, dict[str, float]]
+"""A stage's numbers by model name: `queued_tokens`, `batches`, …"""
+
+
+class Serves(Protocol):
+    """A stage that holds models."""
+
+    async def cards(self) -> list[ModelCard]:
+        """Return what is served here."""
+        ...
+
+    async def gauges(self) -> Gauges:
+        """Return each model's batcher counters."""
+        ...
+
+
+class Embeds(Serves, Protocol):
+    """A stage that embeds texts."""
+
+    async def embed(self, call: EmbedCall) -> Embedded:
+        """Return one vector a text."""
+        ...
+
+    async def similarities(self, call: ScoreCall) -> Scored:
+        """Return one score a text: the similarity of its vector and the query's."""
+        ...
+
+
+class Reranks(Serves, Protocol):
+    """A stage that scores pairs."""
+
+    async def score(self, call: ScoreCall) -> Scored:
+        """Return one score a text, given the query and the text together."""
+        ...
+
+
+class Searches(Protocol):
+    """A stage that answers queries from indexes."""
+
+    async def cards(self) -> list[IndexCard]:
+        """Return what is served here."""
+        ...
+
+    async def search(self, call: SearchCall) -> SearchAnswer:
+        """Return the best hits of one query."""
+        ...
