@@ -70,6 +70,22 @@ def test_equals_the_oracles_semantic_search_where_nothing_ties() -> None:
     )
 
 
+def test_sparse_rows_are_found_as_their_dense_form() -> None:
+    draw = torch.Generator().manual_seed(0)
+    corpus = torch.relu(torch.randn(9000, 30, generator=draw) - 1.5)
+    queries = torch.relu(torch.randn(300, 30, generator=draw) - 1)
+    orders = np.arange(9000, dtype=np.int64)
+    dense = exact_topk(queries, [(corpus, orders)], 5, similarity="dot")
+    sparse = exact_topk(
+        queries.to_sparse_coo(),  # type: ignore[no-untyped-call]
+        [(corpus.to_sparse_coo(), orders)],  # type: ignore[no-untyped-call]
+        5,
+        similarity="dot",
+    )
+    np.testing.assert_allclose(sparse.scores, dense.scores, atol=1e-5)
+    assert (sparse.orders == dense.orders).mean() > 0.99
+
+
 def test_ties_go_to_the_smaller_order_even_at_the_last_place() -> None:
     corpus = np.ones((100, 4), dtype=np.float32)
     orders = np.arange(100, dtype=np.int64)[::-1].copy()

@@ -91,7 +91,8 @@ def exact_topk(
             raise InputError(f"block of {len(block_ND)} vectors has {len(orders)} orders")
         for start in range(0, len(block_ND), CORPUS_TILE):
             rows = slice(start, start + CORPUS_TILE)
-            tile = _tile_topk(queries_QD, block_ND[rows], orders[rows], k, similarity)
+            tile_ND = rows_of(block_ND, start, CORPUS_TILE)
+            tile = _tile_topk(queries_QD, tile_ND, orders[rows], k, similarity)
             found = found.merge(tile)
     return found
 
@@ -124,6 +125,21 @@ def blocks_of(vectors: Vectors, rows: int = 64 * CORPUS_TILE) -> Iterator[tuple[
         yield block, np.arange(start, start + len(block), dtype=np.int64)
 
 
+def rows_of(vectors: Tensor, start: int, count: int) -> Tensor:
+    """Return `count` rows from `start` on (fewer at the end), of a dense or sparse tensor."""
+    if vectors.layout == torch.strided:
+        return vectors[start : start + count]
+    count = min(count, len(vectors) - start)
+    coordinates = vectors.to_sparse_coo().coalesce()  # type: ignore[no-untyped-call]
+    indices = coordinates.indices()
+    inside = (indices[0] >= start) & (indices[0] < start + count)
+    moved = torch.stack([indices[0][inside] - start, indices[1][inside]])
+    part = torch.sparse_coo_tensor(
+        moved, coordinates.values()[inside], (count, vectors.shape[1]), check_invariants=False
+    )
+    return part.coalesce()
+
+
 def _tile_topk(
     queries_QD: Tensor, tile_ND: Tensor, orders: Orders, k: int, similarity: str
 ) -> TopK:
@@ -134,7 +150,7 @@ def _tile_topk(
     padded_ND = _padded(tile_ND, CORPUS_TILE) if shaped else tile_ND
     parts: list[TopK] = []
     for start in range(0, len(queries_QD), QUERY_TILE):
-        part_QD = queries_QD[start : start + QUERY_TILE]
+        part_QD = rows_of(queries_QD, start, QUERY_TILE)
         scores = matrix(_padded(part_QD, QUERY_TILE) if shaped else part_QD, padded_ND)
         parts.append(block_topk(scores[: len(part_QD), : len(tile_ND)], orders, k))
     if not parts:

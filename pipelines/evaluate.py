@@ -1,0 +1,129 @@
+"""Evaluate retrieval: a run and judgements in, a report out; or a model, measured on the spot.
+
+python pipelines/evaluate.py --run artifacts/demo/run --qrels data/demo/qrels.tsv \
+        --out artifacts/demo/report
+python pipelines/evaluate.py --model all-MiniLM-L6-v2 --queries data/demo/queries.parquet \
+        --corpus data/demo/docs.parquet --qrels data/demo/qrels.tsv --out artifacts/demo/report
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from raybert.artifacts import (
+    Folder,
+    Input,
+    fingerprint,
+    finished,
+    read_manifest,
+)
+from raybert.corpus import Columns
+from raybert.corpus.texts import read_texts
+from raybert.encoders import open_encoder
+from raybert.errors import ArtifactError, SettingsError
+from raybert.evaluation import (
+    InformationRetrievalEvaluator,
+    judge_rankings,
+    measure,
+    ranking_plots,
+    read_qrels,
+    read_run,
+    write_report,
+)
+from raybert.modules import locate_model
+from raybert.records import Ranking
+from raybert.settings import JobSettings, Names, run_job
+from raybert.tracking import job
+
+
+class Evaluate(JobSettings):
+    """Evaluate retrieval: a run and judgements in, a report out; or a model, on the spot."""
+
+    qrels: str
+    """Judgements: TREC qrels, BEIR's table, or Parquet (query_id, doc_id, relevance)."""
+    run: str | None = None
+    """Folder of a run artifact, as search_corpus writes it."""
+    model: str | None = None
+    """Instead of a run: model folder to encode queries and corpus with."""
+    queries: Names | None = None
+    """Files of queries, with --model."""
+    corpus: Names | None = None
+    """Files of documents, with --model."""
+    text_column: str = "text"
+    """Column that holds the text, in both."""
+    id_column: str = "id"
+    """Column that holds the id, in both."""
+    device: str = "auto"
+    """auto, cpu or cuda, with --model."""
+
+
+def main(settings: Evaluate) -> str:
+    """Measure; returns where the report lies."""
+    qrels = read_qrels(settings.qrels)
+    inputs = [Input(kind="qrels", uri=settings.qrels, fingerprint=fingerprint(qrels))]
+    measured, rankings = _source(settings, qrels)
+    inputs += measured
+    folder = Folder(settings.out)
+    if (done := finished(folder)) is not None:
+        if done.kind != "report" or done.inputs != tuple(inputs):
+            raise ArtifactError(f"{folder}: holds something else that is finished")
+        print(f"nothing to do: measured already\n{_summary(done.details['metrics'])}")
+        return settings.out
+
+    with job(settings, name=f"evaluate {Path(settings.out).name}", kind="evaluate") as run:
+        for item in inputs:
+            run.input(item.kind, item.uri, item.fingerprint)
+        judged = list(judge_rankings(rankings(), qrels).values())
+        metrics = measure(judged)
+        write_report(
+            settings.out,
+            metrics,
+            title=f"Retrieval of {settings.run or settings.model}",
+            rows=len(judged),
+            plots=ranking_plots(judged),
+            settings=settings.model_dump(mode="json"),
+            inputs=inputs,
+            mlflow_run=run.run_id,
+        )
+        run.metrics({name.replace("@", "_at_"): value for name, value in metrics.items()})
+        if folder.local is not None:
+            run.artifact(folder.local, "report")
+    print(_summary(metrics))
+    return settings.out
+
+
+def _source(
+    settings: Evaluate, qrels: dict[str, dict[str, float]]
+) -> tuple[list[Input], Callable[[], list[Ranking]]]:
+    """Return what is measured, and how to get its rankings.
+
+    Raises:
+        SettingsError: neither a run nor a model with queries and corpus is given, or both are.
+    """
+    run, model = settings.run, settings.model
+    if run is not None and model is None:
+        made = read_manifest(run, kind="run")
+        return [Input(kind="run", uri=run, fingerprint=made.fingerprint)], lambda: read_run(run)
+    if run is not None or not (model and settings.queries and settings.corpus):
+        raise SettingsError("give either --run, or --model with --queries and --corpus")
+    columns = Columns(settings.text_column, settings.id_column)
+    queries, corpus = (read_texts(files, columns) for files in (settings.queries, settings.corpus))
+    encoder: Any = open_encoder(locate_model(model), device=settings.device)
+    evaluator = InformationRetrievalEvaluator(queries, corpus, qrels)
+    named = (("queries", settings.queries, queries), ("corpus", settings.corpus, corpus))
+    return [
+        Input(kind="model", uri=model, fingerprint=encoder.fingerprint),
+        *(
+            Input(kind=kind, uri=",".join(files), fingerprint=fingerprint(texts))
+            for kind, files, texts in named
+        ),
+    ], lambda: next(iter(evaluator.rankings(encoder).values()))
+
+
+def _summary(metrics: dict[str, float]) -> str:
+    chosen = ("ndcg@10", "mrr@10", "recall@10", "map@100", "accuracy@1")
+    return ", ".join(f"{name} {metrics[name]:.4f}" for name in chosen)
+
+
+if __name__ == "__main__":
+    run_job(Evaluate, main)
