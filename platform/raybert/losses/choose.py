@@ -130,8 +130,7 @@ def choose_loss(name: str, family: str = "dense", **settings: Any) -> Loss:
     one_of(f"{family} loss", name, list(allowed))
     loss = allowed[name]
     arguments = {**preset, **{key: _nested(value, family) for key, value in settings.items()}}
-    parameters = inspect.signature(loss).parameters
-    _check_settings(name, arguments, parameters)
+    _check_settings(name, arguments, _parameters(loss))
     return loss(**arguments)
 
 
@@ -208,6 +207,13 @@ def _nested(value: Any, family: str) -> Any:
     if isinstance(value, list):
         return [_nested(each, family) for each in value]
     return value
+
+
+def _parameters(loss: type[Loss]) -> dict[str, inspect.Parameter]:
+    """Return the settings of a loss; `*args` of one without any do not count."""
+    parameters = inspect.signature(loss).parameters
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {name: each for name, each in parameters.items() if each.kind not in variable}
 
 
 def _check_settings(

@@ -81,7 +81,8 @@ class EmbedDistillLoss(Loss):
         if self.distance_metric == "mse":
             return F.mse_loss(student, teacher)
         if self.distance_metric == "l2":
-            return torch.linalg.vector_norm(student - teacher, dim=-1).mean()
+            lengths: Tensor = torch.linalg.vector_norm(student - teacher, dim=-1)
+            return lengths.mean()
         return (1 - F.cosine_similarity(student, teacher, dim=-1)).mean()
 
 

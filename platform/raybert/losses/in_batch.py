@@ -6,7 +6,6 @@ Shapes: N rows of the batch, B own rows, M = N x document columns, D width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -145,7 +144,7 @@ class GISTEmbedLoss(Loss):
     def __init__(
         self,
         temperature: float = 0.01,
-        margin_strategy: Literal["absolute", "relative"] = "absolute",
+        margin_strategy: str = "absolute",
         margin: float = 0.0,
         contrast_anchors: bool = True,
         contrast_positives: bool = True,
