@@ -11,14 +11,14 @@ def test_rows_are_found_by_their_whole_content(tmp_path: Path) -> None:
     texts = [f"text {number}" for number in range(10)]
     shards = []
     for start in (0, 5):
-        rows = texts[start : start + 5]
+        ids = texts[start : start + 5]
         table = pa.table(
             {
-                "id": rows,
+                "id": ids,
                 "vector": pa.array(
                     [[float(start + n)] for n in range(5)], pa.list_(pa.float32(), 1)
                 ),
-                "content": [content_hash(text, "c") for text in rows],
+                "content": [content_hash(text, "c") for text in ids],
             }
         )
         shards.append(write_table(folder, f"shards/{start}.parquet", table))
@@ -29,7 +29,7 @@ def test_rows_are_found_by_their_whole_content(tmp_path: Path) -> None:
     wanted = [first, content_hash("unknown", "c"), impostor, content_hash(texts[2], "c"), first]
     rows, vectors = encoded.find(wanted)
     assert vectors is not None
-    found = dict(zip(rows, vectors["vector"].to_pylist(), strict=True))
+    found: dict[int, list[float]] = dict(zip(rows, vectors["vector"].to_pylist(), strict=True))
     assert found == {0: [7.0], 3: [2.0], 4: [7.0]}
     assert vectors.column_names == ["vector"]
 
