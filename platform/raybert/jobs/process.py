@@ -37,8 +37,9 @@ class Process(Settings):
         if leader is None:
             return
         family = [*leader.children(recursive=True), leader]
-        _each(family[-1:], "terminate")
-        _, left = psutil.wait_procs(family, timeout=STOP_WITHIN_S)
+        _each([leader], "terminate")
+        psutil.wait_procs([leader], timeout=STOP_WITHIN_S)
+        _, left = psutil.wait_procs(family, timeout=1)
         _each(left, "terminate")
         _, left = psutil.wait_procs(left, timeout=3)
         _each(left, "kill")

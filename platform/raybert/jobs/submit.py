@@ -34,7 +34,7 @@ class Job:
         id: its submission id.
         status: PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED.
         exit_status: the exit status of the job file, once it has ended.
-        message: what Ray says about the end.
+        message: what Ray says about the end, in a few words.
         entrypoint: the command that was run.
         started: seconds since the epoch, 0 if it has not started.
     """
@@ -193,7 +193,7 @@ class Jobs:
 def _connect(address: str) -> JobSubmissionClient:
     from ray.job_submission import JobSubmissionClient
 
-    logging.getLogger("ray").setLevel(logging.WARNING)
+    logging.getLogger("ray.dashboard").setLevel(logging.WARNING)
     try:
         return JobSubmissionClient(address)
     except (ConnectionError, RuntimeError, OSError) as error:
@@ -227,7 +227,7 @@ def _job(details: Any) -> Job:
         id=str(details.submission_id),
         status=str(getattr(details.status, "value", details.status)),
         exit_status=details.driver_exit_code,
-        message=_line(details.message or ""),
+        message=_line(details.message or "").partition(", last available logs")[0],
         entrypoint=str(details.entrypoint),
         started=(details.start_time or 0) / 1000,
     )

@@ -194,6 +194,7 @@ def _quiet() -> None:
         variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES: 2,
         variables.MLFLOW_HTTP_REQUEST_TIMEOUT: 20,
         variables.MLFLOW_DISABLE_TELEMETRY: True,
+        variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT: True,
     }
     for variable, value in defaults.items():
         if not variable.is_set():
