@@ -23,6 +23,7 @@ from raybert.encoders import open_encoder
 from raybert.errors import ArtifactError, SettingsError
 from raybert.evaluation import (
     InformationRetrievalEvaluator,
+    hit_score_plot,
     judge_rankings,
     measure,
     ranking_plots,
@@ -73,14 +74,15 @@ def main(settings: Evaluate) -> str:
     with job(settings, name=f"evaluate {Path(settings.out).name}", kind="evaluate") as run:
         for item in inputs:
             run.input(item.kind, item.uri, item.fingerprint)
-        judged = list(judge_rankings(rankings(), qrels).values())
+        found = rankings()
+        judged = list(judge_rankings(found, qrels).values())
         metrics = measure(judged)
         write_report(
             settings.out,
             metrics,
             title=f"Retrieval of {settings.run or settings.model}",
             rows=len(judged),
-            plots=ranking_plots(judged),
+            plots=[*ranking_plots(judged), *filter(None, [hit_score_plot(found, qrels)])],
             settings=settings.model_dump(mode="json"),
             inputs=inputs,
             mlflow_run=run.run_id,

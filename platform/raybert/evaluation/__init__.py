@@ -11,7 +11,13 @@ from raybert.evaluation.metrics import (
     measure,
     ranked,
 )
-from raybert.evaluation.report import Plot, ranking_plots, score_plot, write_report
+from raybert.evaluation.report import (
+    Plot,
+    hit_score_plot,
+    ranking_plots,
+    score_plot,
+    write_report,
+)
 from raybert.evaluation.retrieval import InformationRetrievalEvaluator
 from raybert.evaluation.run import read_run, trec_lines, write_run
 
@@ -23,6 +29,7 @@ __all__ = [
     "InformationRetrievalEvaluator",
     "Judged",
     "Plot",
+    "hit_score_plot",
     "judge",
     "judge_rankings",
     "measure",

@@ -7,7 +7,7 @@ both. Names of metrics follow Sentence Transformers: `{name}_{similarity}_{metri
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Protocol
 
 from raybert.errors import InputError
@@ -16,19 +16,19 @@ from raybert.vectors import Vectors, pick_similarity
 
 
 class Embedder(Protocol):
-    """An encoder as evaluators use it."""
+    """An encoder as evaluators use it: three methods from texts to vectors [B, D]."""
 
-    def encode(self, inputs: Sequence[str], /, **options: Any) -> Any:
-        """Return vectors [B, D] of texts."""
-        ...
+    @property
+    def encode(self) -> Callable[..., Any]:
+        """Encode texts."""
 
-    def encode_query(self, inputs: Sequence[str], /, **options: Any) -> Any:
-        """Return vectors [B, D] of queries."""
-        ...
+    @property
+    def encode_query(self) -> Callable[..., Any]:
+        """Encode queries."""
 
-    def encode_document(self, inputs: Sequence[str], /, **options: Any) -> Any:
-        """Return vectors [B, D] of documents."""
-        ...
+    @property
+    def encode_document(self) -> Callable[..., Any]:
+        """Encode documents."""
 
 
 class Evaluator(ABC):

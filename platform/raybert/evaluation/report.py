@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from raybert.artifacts import Folder, Input, Manifest, Shard, hash_bytes, write_manifest
-from raybert.evaluation.metrics import Cutoffs, Judged, Metrics, measure, ndcg, reciprocal_rank
+from raybert.evaluation.metrics import (
+    Cutoffs,
+    Judged,
+    Metrics,
+    Qrels,
+    measure,
+    ndcg,
+    reciprocal_rank,
+)
+from raybert.records import Ranking
 
 Draw = Callable[[Any], None]
 """Draws onto a matplotlib axes."""
@@ -86,7 +95,10 @@ def ranking_plots(judged: Sequence[Judged], deepest: int = 10) -> list[Plot]:
 
     def draw_curves(axes: Any) -> None:
         for name in ("ndcg", "recall", "accuracy", "mrr"):
-            axes.plot(cuts, [curves[f"{name}@{k}"] for k in cuts], marker="o", label=name)
+            # with one relevant document a query, recall and accuracy are one curve
+            style = "--" if name == "accuracy" else "-"
+            values = [curves[f"{name}@{k}"] for k in cuts]
+            axes.plot(cuts, values, style, marker="o", label=name)
         axes.set(xlabel="k", ylabel="mean over queries", ylim=(0, 1.02))
         axes.legend()
 
@@ -104,6 +116,17 @@ def ranking_plots(judged: Sequence[Judged], deepest: int = 10) -> list[Plot]:
         Plot("first_relevant", "Rank of the first relevant document", draw_ranks),
         Plot("ndcg_spread", f"nDCG@{deepest} over queries", draw_spread),
     ]
+
+
+def hit_score_plot(rankings: Iterable[Ranking], qrels: Qrels) -> Plot | None:
+    """Return the scores of relevant and of other hits; None where one side has no hit."""
+    sides: tuple[list[float], list[float]] = ([], [])
+    for ranking in rankings:
+        relevance = qrels.get(ranking.query_id, {})
+        for hit in ranking:
+            sides[relevance.get(hit.id, 0) > 0].append(hit.score)
+    others, relevant = sides
+    return score_plot(relevant, others) if others and relevant else None
 
 
 def score_plot(positives: Sequence[float], negatives: Sequence[float]) -> Plot:
