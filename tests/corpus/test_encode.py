@@ -53,7 +53,7 @@ def table_of(out: Path, receipts: list[Receipt]) -> pa.Table:
 def test_vectors_are_those_of_the_bare_encoder(
     tmp_path: Path, write_corpus: WriteCorpus, encoding: Encoding
 ) -> None:
-    rows = texts(90)
+    rows = [*texts(90), ("a megabyte", "word " * 200_000), ("empty", "")]
     plan = planned(write_corpus("jsonl", rows), tmp_path / "out", encoding, 16)
     found = encode_shards(plan, Folder(tmp_path / "out"), encoding, Columns(), workers=2)
     table = table_of(tmp_path / "out", list(found))
