@@ -19,6 +19,7 @@ from raybert.modules import Checkpoint, Module, ModuleSequence, Opening, Transfo
 from raybert.modules.activations import activation
 from raybert.records import BatchUsage, TokenizedTexts
 
+MODEL_TYPE = "CrossEncoder"
 HEAD = "ForSequenceClassification"
 Activation = Callable[[Tensor], Tensor]
 
@@ -63,7 +64,9 @@ class CrossEncoder(Encoder):
         opening = Opening(
             trust_remote_code=trust_remote_code, allow_pickle=allow_pickle, num_labels=num_labels
         )
-        found = opened(path_or_modules, opening, _classifier, prompts, default_prompt_name)
+        found = opened(
+            path_or_modules, opening, MODEL_TYPE, _classifier, prompts, default_prompt_name
+        )
         super().__init__(found, device=device, dtype=dtype)
         if max_length is not None:
             self.max_seq_length = max_length
@@ -240,4 +243,6 @@ def _classifier(checkpoint: Checkpoint, opening: Opening) -> ModuleSequence:
     """
     if opening.num_labels is None and not checkpoint.architecture.endswith(HEAD):
         opening = replace(opening, num_labels=1)
-    return ModuleSequence(Transformer.open(checkpoint.folder, opening, "sequence-classification"))
+    return ModuleSequence(
+        Transformer.open(checkpoint.transformer, opening, "sequence-classification")
+    )

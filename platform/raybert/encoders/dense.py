@@ -20,6 +20,7 @@ from raybert.modules import Checkpoint, Module, ModuleSequence, Opening, Pooling
 from raybert.records import BatchUsage, TokenizedTexts
 from raybert.vectors.similarity import Vectors, pick_similarity
 
+MODEL_TYPE = "SentenceTransformer"
 SENTENCE = "sentence_embedding"
 
 
@@ -57,7 +58,9 @@ class DenseEncoder(Encoder):
         allow_pickle: bool = False,
     ) -> None:
         opening = Opening(trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
-        found = opened(path_or_modules, opening, _mean_pooled, prompts, default_prompt_name)
+        found = opened(
+            path_or_modules, opening, MODEL_TYPE, _mean_pooled, prompts, default_prompt_name
+        )
         super().__init__(found, device=device, dtype=dtype)
         self.truncate_dim: int | None = truncate_dim or self.settings.get("truncate_dim")
         self.similarity_fn_name = (
@@ -135,7 +138,7 @@ class DenseEncoder(Encoder):
 
     def encode(
         self,
-        inputs: str | Sequence[str],
+        inputs: str | Sequence[str] | Array,
         prompt_name: str | None = None,
         prompt: str | None = None,
         batch_size: int | None = None,
@@ -229,5 +232,5 @@ class DenseEncoder(Encoder):
 
 def _mean_pooled(checkpoint: Checkpoint, opening: Opening) -> ModuleSequence:
     """Make a dense model of a plain transformers folder: its encoder with mean pooling."""
-    transformer = Transformer.open(checkpoint.folder, opening)
+    transformer = Transformer.open(checkpoint.transformer, opening)
     return ModuleSequence(transformer, Pooling(transformer.width(0), "mean"))

@@ -34,6 +34,7 @@ class Opened:
 def opened(
     path_or_modules: str | Path | Sequence[Module],
     opening: Opening,
+    model_type: str,
     plain: Callable[[Checkpoint, Opening], ModuleSequence],
     prompts: Mapping[str, str] | None,
     default_prompt_name: str | None,
@@ -43,7 +44,8 @@ def opened(
     Args:
         path_or_modules: a folder, a hub name, or modules in their order.
         opening: how the folder is opened.
-        plain: makes modules of a transformers folder that has no `modules.json`.
+        model_type: the kind of model whose modules are taken as the folder lists them.
+        plain: makes modules of a folder of another kind, or without `modules.json`.
         prompts: prompts by name; they win over the folder's.
         default_prompt_name: the prompt where none is asked for.
 
@@ -55,7 +57,8 @@ def opened(
         tokenizing = tokenizing_of(None, _tokenization(model), prompts, default_prompt_name)
         return Opened(model, tokenizing, {}, None)
     checkpoint = read_checkpoint(locate_model(path_or_modules))
-    model = (open_modules if checkpoint.modules else plain)(checkpoint, opening)
+    as_listed = bool(checkpoint.modules) and checkpoint.model_type == model_type
+    model = (open_modules if as_listed else plain)(checkpoint, opening)
     tokenizing = tokenizing_of(checkpoint, _tokenization(model), prompts, default_prompt_name)
     return Opened(model, tokenizing, checkpoint.settings, checkpoint.folder)
 

@@ -109,7 +109,7 @@ def open_tokenizing(
         ModelError: the folder, its configuration or its tokenizer cannot be read.
     """
     checkpoint = read_checkpoint(locate_model(path))
-    first = checkpoint.modules[0].folder if checkpoint.modules else checkpoint.folder
+    first = checkpoint.transformer
     config = open_config(first, Opening(trust_remote_code=trust_remote_code))
     tokenization = Tokenization.open(
         first, max_positions=max_positions(config), trust_remote_code=trust_remote_code
@@ -141,7 +141,7 @@ def check_texts(texts: Sequence[Text]) -> None:
     """
     if isinstance(texts, str):
         raise InputError("texts: a list of strings is expected, not one string")
-    pairs = bool(texts) and not isinstance(texts[0], str)
+    pairs = bool(texts) and isinstance(texts[0], tuple)
     for row, text in enumerate(texts):
         if pairs:
             fine = isinstance(text, tuple) and list(map(type, text)) == [str, str]

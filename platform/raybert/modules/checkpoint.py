@@ -49,9 +49,20 @@ class Checkpoint:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def model_type(self) -> str | None:
+        """The kind of model the folder says it is; None for a plain transformers folder."""
+        stated = self.settings.get("model_type")
+        return stated or ("SentenceTransformer" if self.modules else None)
+
+    @property
+    def transformer(self) -> Path:
+        """The folder with the transformer's own files."""
+        return self.modules[0].folder if self.modules else self.folder
+
+    @property
     def architecture(self) -> str:
-        """The transformers class that a plain folder names, such as `BertForMaskedLM`."""
-        names = read_config(self.folder / "config.json", default={}).get("architectures")
+        """The transformers class that the folder names, such as `BertForMaskedLM`."""
+        names = read_config(self.transformer / "config.json", default={}).get("architectures")
         return str((names or [""])[0])
 
 

@@ -19,6 +19,7 @@ from raybert.modules.checkpoint import (
     weights_file,
     write_config,
 )
+from raybert.modules.fused import fuse
 from raybert.modules.module import Features, Module, Opening
 from raybert.modules.tokenization import Tokenization, transformer_settings
 
@@ -51,6 +52,7 @@ class Transformer(Module):
         self.tokenization = tokenization
         self.task = task
         self._output, self._feature = _task(task, "Transformer")[1:]
+        fuse(model)
         accepted = inspect.signature(model.forward).parameters
         self._inputs = [name for name in INPUTS if name in accepted]
 

@@ -1,0 +1,231 @@
+"""A faster forward for BERT-like stacks on a CPU in float32, for inference only.
+
+The stack's own weights are repacked once for oneDNN, whose linear layers reach more of the cores'
+matrix rate than the default ones; query, key and value are one product, and GELU and the residual
+sums happen inside the products. Same arithmetic, other order of sums: differences stay near 1e-6.
+
+Shapes: B batch, T tokens, D width, H heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+ACTIVATIONS = {
+    "gelu": ("gelu", "none"),
+    "gelu_new": ("gelu", "tanh"),
+    "gelu_pytorch_tanh": ("gelu", "tanh"),
+    "relu": ("relu", ""),
+}
+"""A configuration's activation to oneDNN's name and variant."""
+
+PACKING_TOKENS = 1024
+"""Tokens of a usual batch; oneDNN chooses the weights' layout for it."""
+
+
+class Layer(NamedTuple):
+    """The parts of one post-norm layer, whatever its architecture calls them."""
+
+    query: nn.Linear
+    key: nn.Linear
+    value: nn.Linear
+    output: nn.Linear
+    first_norm: nn.LayerNorm
+    up: nn.Linear
+    down: nn.Linear
+    second_norm: nn.LayerNorm
+
+
+def _bert(layer: Any) -> Layer:
+    """Name the parts of a BERT, RoBERTa, XLM-R, CamemBERT or ELECTRA layer."""
+    attention, merged = layer.attention.self, layer.attention.output
+    return Layer(
+        attention.query, attention.key, attention.value, merged.dense, merged.LayerNorm,
+        layer.intermediate.dense, layer.output.dense, layer.output.LayerNorm,
+    )  # fmt: skip
+
+
+def _mpnet(layer: Any) -> Layer:
+    """Name the parts of an MPNet layer."""
+    attention = layer.attention.attn
+    return Layer(
+        attention.q, attention.k, attention.v, attention.o, layer.attention.LayerNorm,
+        layer.intermediate.dense, layer.output.dense, layer.output.LayerNorm,
+    )  # fmt: skip
+
+
+def _distilbert(layer: Any) -> Layer:
+    """Name the parts of a DistilBERT layer."""
+    attention = layer.attention
+    return Layer(
+        attention.q_lin, attention.k_lin, attention.v_lin, attention.out_lin,
+        layer.sa_layer_norm, layer.ffn.lin1, layer.ffn.lin2, layer.output_layer_norm,
+    )  # fmt: skip
+
+
+STACKS: dict[str, Callable[[Any], Layer]] = {
+    "transformers.models.bert.modeling_bert.BertEncoder": _bert,
+    "transformers.models.camembert.modeling_camembert.CamembertEncoder": _bert,
+    "transformers.models.distilbert.modeling_distilbert.Transformer": _distilbert,
+    "transformers.models.electra.modeling_electra.ElectraEncoder": _bert,
+    "transformers.models.mpnet.modeling_mpnet.MPNetEncoder": _mpnet,
+    "transformers.models.roberta.modeling_roberta.RobertaEncoder": _bert,
+    "transformers.models.xlm_roberta.modeling_xlm_roberta.XLMRobertaEncoder": _bert,
+}
+"""Class of a stack of layers to the names of a layer's parts."""
+
+
+class PackedLinear:
+    """A linear layer whose weights lie as oneDNN likes them."""
+
+    def __init__(self, *linears: nn.Linear) -> None:
+        weight = torch.cat([linear.weight.detach() for linear in linears])
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), PACKING_TOKENS)
+        self.bias = torch.cat([linear.bias.detach() for linear in linears])
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return W x + b."""
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+        return y
+
+    def activated(self, x: Tensor, activation: tuple[str, str]) -> Tensor:
+        """Return f(W x + b)."""
+        name, variant = activation
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, name, [], variant)
+        return y
+
+    def added(self, x: Tensor, residual: Tensor) -> Tensor:
+        """Return W x + b + residual."""
+        y: Tensor = torch.ops.mkldnn._linear_pointwise.binary(
+            x, residual, self.weight, self.bias, "add"
+        )
+        return y
+
+
+class PackedLayer:
+    """One post-norm transformer layer over flat tokens [B·T, D]."""
+
+    def __init__(self, layer: Layer, heads: int, activation: tuple[str, str]) -> None:
+        self.qkv = PackedLinear(layer.query, layer.key, layer.value)
+        self.output = PackedLinear(layer.output)
+        self.up = PackedLinear(layer.up)
+        self.down = PackedLinear(layer.down)
+        self.first_norm, self.second_norm = layer.first_norm, layer.second_norm
+        self.heads = heads
+        self.activation = activation
+
+    def __call__(self, x: Tensor, texts: int, mask: Tensor | None) -> Tensor:
+        """Run attention and feed-forward, each with its residual and norm."""
+        q, k, v = self.qkv(x).view(texts, -1, 3, self.heads, x.shape[1] // self.heads).unbind(2)
+        attended = F.scaled_dot_product_attention(
+            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask
+        )
+        flat = attended.transpose(1, 2).reshape(x.shape)
+        x = self.first_norm(self.output.added(flat, x))
+        y: Tensor = self.second_norm(self.down.added(self.up.activated(x, self.activation), x))
+        return y
+
+
+class FusedForward:
+    """Stands in for a stack's `forward`: fused where that is possible, the stack's own elsewhere.
+
+    Weights that were changed (training, loading, moving) are packed anew, by their versions.
+    """
+
+    def __init__(self, stack: Any, config: Any, parts: Callable[[Any], Layer]) -> None:
+        self.stack = stack
+        self.heads: int = config.num_attention_heads
+        self.activation = ACTIVATIONS[_activation(config)]
+        self.parts = parts
+        self._packed: tuple[Any, list[PackedLayer]] | None = None
+
+    def __call__(self, hidden_states: Tensor, attention_mask: Any = None, **options: Any) -> Any:
+        """Run the stack over [B, T, D]."""
+        from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
+
+        if not self._possible(hidden_states, attention_mask, options):
+            options["attention_mask"] = attention_mask
+            return type(self.stack).forward(self.stack, hidden_states, **options)
+        texts, _, width = hidden_states.shape
+        mask = self._mask(hidden_states, attention_mask)
+        x = hidden_states.reshape(-1, width)
+        for layer in self._layers():
+            x = layer(x, texts, mask)
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=x.view_as(hidden_states))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_packed": None}
+
+    def _possible(self, x: Tensor, mask: Any, options: dict[str, Any]) -> bool:
+        """Tell whether this call is plain inference on a CPU in float32."""
+        return (
+            not torch.is_grad_enabled()
+            and not self.stack.training
+            and x.device.type == "cpu"
+            and x.dtype == torch.float32
+            and (mask is None or (isinstance(mask, Tensor) and mask.ndim == 4))
+            and not options.get("output_attentions")
+            and not options.get("output_hidden_states")
+            and options.get("past_key_values") is None
+            and options.get("encoder_hidden_states") is None
+        )
+
+    def _mask(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
+        """Return the additive mask [B, 1 or H, 1 or T, T], with MPNet's position bias in it.
+
+        Attention is the same for all places of a text, so one row of the mask is enough.
+        """
+        if mask is not None:
+            mask = mask[:, :, :1]
+            if mask.dtype == torch.bool:
+                mask = torch.zeros_like(mask, dtype=x.dtype).masked_fill_(~mask, -torch.inf)
+        if not hasattr(self.stack, "compute_position_bias"):
+            return mask
+        bias: Tensor = self.stack.compute_position_bias(x[:1])
+        return bias if mask is None else bias + mask
+
+    def _layers(self) -> list[PackedLayer]:
+        """Return the packed layers, packing them if the weights have changed."""
+        state = [(weight.data_ptr(), weight._version) for weight in self.stack.parameters()]
+        packed = self._packed
+        if packed is None or packed[0] != state:
+            layers = [self.parts(layer) for layer in self.stack.layer]
+            built = [PackedLayer(layer, self.heads, self.activation) for layer in layers]
+            packed = self._packed = (state, built)
+        return packed[1]
+
+
+def fuse(model: nn.Module) -> bool:
+    """Give a transformers model's stack of layers the faster forward, if it is a known one.
+
+    Returns:
+        Whether there is such a stack. Training, GPUs and other formats are not affected.
+    """
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    for module in model.modules():
+        name = f"{type(module).__module__}.{type(module).__qualname__}"
+        config: Any = getattr(model, "config", None)
+        if name in STACKS and _activation(config) in ACTIVATIONS and not _recorded(config):
+            module.forward = FusedForward(module, config, STACKS[name])
+            return True
+    return False
+
+
+def _activation(config: Any) -> str:
+    """Return the name of a configuration's activation."""
+    return str(getattr(config, "hidden_act", None) or getattr(config, "activation", ""))
+
+
+def _recorded(config: Any) -> bool:
+    """Tell whether a configuration asks for more than the last layer, or attends otherwise."""
+    return bool(
+        getattr(config, "is_decoder", False)
+        or config.output_hidden_states
+        or config.output_attentions
+    )
