@@ -134,7 +134,7 @@ def test_equals_the_oracle_on_random_vectors(seed: int, documents: int, chunk: i
         write_csv=False,
     )
     encoder = Memory(table)
-    expected = {key: value for key, value in theirs(encoder).items() if "@" in key}  # type: ignore[arg-type]
+    expected = {key: value for key, value in theirs(encoder).items() if "@" in key}
     assert ours(encoder) == pytest.approx(expected, abs=1e-6)
 
 
