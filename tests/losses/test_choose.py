@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ NEEDED: dict[str, dict[str, Any]] = {
 def test_every_loss_is_found_by_its_name(family: str, name: str) -> None:
     loss = choose_loss(name, family, **NEEDED.get(name, {}))
     assert type(loss) is LOSSES[family][name]
+    assert type(pickle.loads(pickle.dumps(loss))) is type(loss)
     fewest, _ = loss.column_counts
     columns = [f"column_{number}" for number in range(fewest)]
     check_columns(loss, [*columns, "label"] if loss.wants_label(fewest) else columns)

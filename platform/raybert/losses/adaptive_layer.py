@@ -16,10 +16,23 @@ from raybert.losses.draws import Draws
 from raybert.losses.loss import LAYERS, CompoundLoss, Loss, LossInputs, Terms, one_of
 from raybert.losses.matryoshka import MatryoshkaLoss
 
+
+def _uniform(layer: int) -> float:
+    return 1.0
+
+
+def _log(layer: int) -> float:
+    return 1 / (1 + math.log(1 + layer))
+
+
+def _linear(layer: int) -> float:
+    return 1 / (1 + layer)
+
+
 LAYER_WEIGHTINGS: dict[str, Callable[[int], float]] = {
-    "uniform": lambda layer: 1.0,
-    "log": lambda layer: 1 / (1 + math.log(1 + layer)),
-    "linear": lambda layer: 1 / (1 + layer),
+    "uniform": _uniform,
+    "log": _log,
+    "linear": _linear,
 }
 """Weight of layer 0, 1, ... of `AdaptiveLayerLoss`."""
 

@@ -45,6 +45,7 @@ class ContrastiveLoss(Loss):
         self.distance_metric = distance_metric
         self.margin = margin
         self.size_average = size_average
+        self.in_batch = not size_average
 
     def forward(self, inputs: LossInputs, labels: Tensor | None = None) -> Tensor:
         """Return the loss; labels [N] are 1 for pairs that belong together, else 0."""

@@ -121,7 +121,7 @@ def ordering_loss(logits_N: Tensor, scores_N: Tensor) -> Tensor:
     rows: N log N instead of N x N.
     """
     order = scores_N.float().argsort()
-    logits, scores = logits_N.float()[order], scores_N.float()[order]
+    logits, scores = logits_N[order], scores_N.float()[order]
     suffixes = torch.logcumsumexp(-logits.flip(0), dim=0).flip(0)
     suffixes = F.pad(suffixes, (0, 1), value=-torch.inf)
     above = suffixes[torch.searchsorted(scores, scores, right=True)]

@@ -81,6 +81,8 @@ class LambdaLoss(ListLoss):
         a query and many negatives BinaryCrossEntropyLoss does about as well.
     """
 
+    in_batch = True
+
     def __init__(
         self,
         weighting_scheme: str | None = "NDCGLoss2PP",

@@ -34,7 +34,6 @@ class ListLoss(Loss):
     columns = ("query", "documents")
     joined = 1
     labels = LabelKind.LIST
-    in_batch = True
 
     def __init__(self, activation_fn: Activation | None = None) -> None:
         super().__init__()
@@ -159,6 +158,8 @@ class ADRMSELoss(ListLoss):
     Prefer:
         For distilling rankings of LLMs; LambdaLoss for relevance labels.
     """
+
+    in_batch = True
 
     def __init__(self, alpha: float = 1.0, activation_fn: Activation | None = None) -> None:
         super().__init__(activation_fn)

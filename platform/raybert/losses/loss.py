@@ -109,7 +109,8 @@ class Loss(nn.Module, ABC):
     """How many fewer tensors than text columns there are: 0 with one embedding a column, 1 where
     the first column is read together with each other one, as cross-encoders do."""
     in_batch: bool = False
-    """Whether rows of a batch meet each other, so that candidates of other processes count."""
+    """Whether rows of a batch meet each other, or are summed up, so that the loss of a whole batch
+    is not the mean of the losses of its parts."""
     by_rows: bool = False
     """Whether the loss is a mean over rows and honours `LossInputs.own`."""
 

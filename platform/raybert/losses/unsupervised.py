@@ -27,6 +27,7 @@ class ContrastiveTensionLoss(Loss):
 
     columns = ("sentence_1", "sentence_2")
     labels = LabelKind.BINARY
+    in_batch = True
 
     def forward(self, inputs: LossInputs, labels: Tensor | None = None) -> Tensor:
         """Return the sum over rows; labels [N] are 1 where both texts are the same."""
