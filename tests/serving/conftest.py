@@ -29,7 +29,7 @@ _T = TypeVar("_T")
 WIDTH = 16
 LIMIT = 12
 SPECIAL = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3}
-WORDS = "a the cat dog sat mat on is paris capital of france query : ready ? .".split()
+WORDS = tuple("a the cat dog sat mat on is paris capital of france query : ready ? .".split())  # noqa: SIM905
 
 
 def small_tokenizer() -> PreTrainedTokenizerFast:
@@ -147,13 +147,17 @@ def directory(embedder: Embedder, reranker: Reranker) -> Directory:
 
 
 @pytest.fixture
-def serve_app(directory: Directory) -> Iterator[Callable[..., TestClient]]:
+def serve_app(dense: SmallDense, cross: SmallCross) -> Iterator[Callable[..., TestClient]]:
     """Return a function that serves the small models in process and gives a client."""
     opened: list[TestClient] = []
 
     def serve(searches: Any = None, **settings: Any) -> TestClient:
-        desk = Desk(GatewaySettings.model_validate(settings), directory, searches)
-        client = TestClient(build_gateway(desk), raise_server_exceptions=False)
+        embeds = Embedder([ServedModel("small", dense)])
+        models = Directory(embeds, Reranker([ServedModel("cross", cross)]))
+        desk = Desk(GatewaySettings.model_validate(settings), models, searches)
+        client = TestClient(
+            build_gateway(desk), raise_server_exceptions=False, client=("127.0.0.1", 50000)
+        )
         client.__enter__()
         opened.append(client)
         return client

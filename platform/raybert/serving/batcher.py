@@ -111,8 +111,10 @@ class TokenBatcher(Generic[Row]):
         )
 
     def _start(self) -> None:
+        loop = asyncio.get_running_loop()
         if self._worker is None:
-            self._worker = asyncio.get_running_loop().create_task(self._work())
+            self._worker = loop.create_task(self._work())
+        assert self._worker.get_loop() is loop, "a batcher belongs to one event loop"
         self._wake.set()
 
     async def _work(self) -> None:

@@ -168,7 +168,7 @@ class Gateway:
         self.desk = Desk(settings, models, None if searches is None else RemoteSearch(searches))
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        return build_gateway(self.desk)
+        return build_gateway(self.desk, says_id=False)
 
 
 class WholeGraph:
@@ -199,7 +199,7 @@ class WholeGraph:
         self.desk = Desk(settings, directory, self.searcher)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        return build_gateway(self.desk)
+        return build_gateway(self.desk, says_id=False)
 
     async def check_health(self) -> None:
         """Pin the indexes to their models and send a canary through every model."""

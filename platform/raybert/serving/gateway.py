@@ -34,11 +34,16 @@ _HTTP_KINDS = {
 }
 
 
-def build_gateway(desk: Desk) -> ASGIApp:
-    """Return the whole edge: request ids and counters, then keys, then body size, then routes."""
+def build_gateway(desk: Desk, says_id: bool = True) -> ASGIApp:
+    """Return the whole edge: request ids and counters, then keys, then body size, then routes.
+
+    Args:
+        desk: the stages, limits and counters.
+        says_id: put the request id on answers; off behind Ray Serve, which does it itself.
+    """
     ring = KeyRing(desk.settings.access)
-    routes = build_routes(desk)
-    return RequestLayer(KeyLayer(BodyLayer(routes, desk.limits), ring), desk.metrics, desk.limits)
+    inside = KeyLayer(BodyLayer(build_routes(desk), desk.limits), ring)
+    return RequestLayer(inside, desk.metrics, desk.limits, says_id)
 
 
 def build_routes(desk: Desk) -> FastAPI:

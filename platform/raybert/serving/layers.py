@@ -33,12 +33,21 @@ class RequestLayer:
     """Outermost: gives each request an id and a time, counts it, and words what escaped.
 
     A request beyond `max_concurrent_requests` is refused at once.
+
+    Args:
+        app: what lies inside.
+        metrics: where requests are counted.
+        limits: bounds of one replica.
+        says_id: put the id on the answer; off where the server in front (Ray's) does so.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, limits: Limits) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, limits: Limits, says_id: bool = True
+    ) -> None:
         self.app = app
         self.metrics = metrics
         self.limits = limits
+        self.says_id = says_id
         self.running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,7 +55,7 @@ class RequestLayer:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        answer = _Answer(send, request_id(Headers(scope=scope)))
+        answer = _Answer(send, request_id(Headers(scope=scope)), self.says_id)
         scope.setdefault("state", {})["request_id"] = answer.request_id
         self.running += 1
         self.metrics.running.inc()
@@ -80,8 +89,9 @@ class RequestLayer:
 class _Answer:
     """The answer on its way out: adds the id and the time, remembers the status."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, says_id: bool) -> None:
         self.request_id = request_id
+        self._says_id = says_id
         self.status = 499  # until something is sent: the client went away
         self.started = False
         self._send = send
@@ -96,7 +106,8 @@ class _Answer:
             self.started = True
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
-            headers["x-request-id"] = self.request_id
+            if self._says_id:
+                headers["x-request-id"] = self.request_id
             headers["x-total-time"] = f"{self.seconds * 1e3:.1f}"
         await self._send(message)
 
