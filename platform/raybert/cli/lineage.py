@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from raybert.artifacts import Lineage
 
+WIDE = 1000
+"""Columns where nobody sees the lines break: a pipe or a file."""
+
 
 def register(commands: Commands) -> None:
     """Add the command."""
@@ -34,7 +37,10 @@ def _lineage(arguments: argparse.Namespace) -> int:
         return 0
     tree = Tree(_label(top), guide_style="dim")
     _grow(tree, top)
-    Console(highlight=False, soft_wrap=True).print(tree)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDE
+    console.print(tree)
     return 0
 
 

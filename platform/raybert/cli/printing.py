@@ -33,20 +33,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 def print_hits(query: str, hits: Iterable[Mapping[str, Any]]) -> None:
     """Print a question and its answers, best first, each with its score, title and beginning."""
     from rich.console import Console
-    from rich.padding import Padding
     from rich.text import Text
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     console.print(Text(query, style="bold"))
     for hit in hits:
-        head = Text.assemble(
-            (f"{hit['score']:7.4f}  ", "green"),
-            (str(hit.get("title") or hit["id"]), "bold"),
-            (f"  {hit['id']}" if hit.get("title") else "", "dim"),
-        )
-        console.print(Padding(head, (0, 0, 0, 2)), soft_wrap=True)
-        beginning = " ".join(str(hit.get("text") or "").split())
-        if beginning:
-            text = Text(beginning, style="dim")
-            text.truncate(max(40, console.width - 12), overflow="ellipsis")
-            console.print(Padding(text, (0, 0, 0, 11)))
+        title = str(hit.get("title") or hit["id"])
+        console.print(Text.assemble(("  "), (f"{hit['score']:7.4f}  ", "green"), (title, "bold")))
+        beginning = Text(" " * 11 + " ".join(str(hit.get("text") or "").split()), style="dim")
+        beginning.truncate(max(100, console.width - 2), overflow="ellipsis")
+        console.print(beginning)

@@ -45,6 +45,7 @@ def start_ray(settings: PlatformSettings) -> RayHead:
     """
     _refuse_taken(settings.ray_port, "--ray-port")
     _refuse_taken(settings.dashboard_port, "--dashboard-port")
+    _refuse_taken(settings.serve_port, "--serve-port")
     folder = _ray_folder()
     shutil.rmtree(folder, ignore_errors=True)
     token_file = _token_file() if settings.auth == "token" else ""

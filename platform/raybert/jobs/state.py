@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from raybert.devices import cpu_count
-from raybert.jobs.process import Process
+from raybert.jobs.process import Process, free_port, port_is_taken
 from raybert.settings import Settings, home
 from raybert.tracking import platform_file
 
@@ -38,6 +38,14 @@ class PlatformSettings(Settings):
     """Who may use Ray: whoever has the platform's token, or everybody who reaches its ports."""
     start_within_s: float = 180.0
     """Seconds a service has to answer before starting it counts as failed."""
+
+    def on_free_ports(self) -> PlatformSettings:
+        """Return the same with another port for each that another program has taken."""
+        names = ("ray_port", "dashboard_port", "mlflow_port", "serve_port")
+        taken = {getattr(self, name) for name in names}
+        return self.model_copy(
+            update={n: free_port(taken) for n in names if port_is_taken(getattr(self, n))}
+        )
 
 
 class Service(Settings):
