@@ -4,6 +4,7 @@ from raybert.encoders.base import Encoder
 from raybert.encoders.batching import token_batches
 from raybert.encoders.cross import CrossEncoder
 from raybert.encoders.dense import DenseEncoder
+from raybert.encoders.endpoint import EndpointEncoder
 from raybert.encoders.open import open_encoder
 from raybert.encoders.tokenizing import Tokenizing, open_tokenizing
 
@@ -11,6 +12,7 @@ __all__ = [
     "CrossEncoder",
     "DenseEncoder",
     "Encoder",
+    "EndpointEncoder",
     "Tokenizing",
     "open_encoder",
     "open_tokenizing",
