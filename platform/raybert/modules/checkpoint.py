@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -138,6 +139,8 @@ def read_weights(folder: Path, *, allow_pickle: bool = False) -> dict[str, Tenso
             loaded: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
             return loaded
         tensors: dict[str, Tensor] = load_file(path)
+    except UnpicklingError:
+        raise ModelError(f"weights {str(path)!r}: hold more than tensors; refused") from None
     except (SafetensorError, RuntimeError, OSError, EOFError) as error:
         raise ModelError(f"weights {str(path)!r}: cannot be read: {first_line(error)}") from None
     return tensors

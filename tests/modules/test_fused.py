@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+import transformers
+
+from raybert.modules.fused import FusedForward, fuse
+
+SIZE = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 32}
+IDS = torch.tensor([[2, 5, 6, 7, 3], [2, 8, 3, 1, 1]])
+MASK = (IDS != 1).long()
+
+
+def bert(**settings: object) -> transformers.BertModel:
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=10, intermediate_size=64, pad_token_id=1, **SIZE, **settings
+    )
+    return transformers.BertModel(config).eval()
+
+
+def hidden(model: torch.nn.Module, mask: torch.Tensor | None = MASK) -> torch.Tensor:
+    with torch.no_grad():
+        found: torch.Tensor = model(input_ids=IDS, attention_mask=mask).last_hidden_state
+    return found
+
+
+@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
+@pytest.mark.parametrize("mask", [MASK, None])
+def test_fused_is_the_same_function(activation: str, mask: torch.Tensor | None) -> None:
+    model = bert(hidden_act=activation)
+    before = hidden(model, mask)
+    assert fuse(model)
+    seen = MASK.bool() if mask is not None else torch.ones_like(MASK).bool()
+    torch.testing.assert_close(hidden(model, mask)[seen], before[seen], atol=2e-6, rtol=0)
+    assert model.encoder.forward._packed is not None
+
+
+def test_changed_weights_are_packed_anew() -> None:
+    model, plain = bert(), bert()
+    fuse(model)
+    hidden(model)
+    with torch.no_grad():
+        for mine, other in zip(model.parameters(), plain.parameters(), strict=True):
+            mine.add_(0.01)
+            other.add_(0.01)
+    torch.testing.assert_close(hidden(model), hidden(plain), atol=2e-6, rtol=0)
+    model.load_state_dict(bert().state_dict())
+    torch.testing.assert_close(hidden(model), hidden(bert()), atol=2e-6, rtol=0)
+
+
+def test_training_uses_the_stacks_own_forward() -> None:
+    model = bert()
+    fuse(model)
+    out = model(input_ids=IDS, attention_mask=MASK).last_hidden_state
+    out.sum().backward()
+    assert model.encoder.layer[0].attention.self.query.weight.grad is not None
+    assert model.encoder.forward._packed is None
+
+
+def test_other_formats_and_outputs_use_the_stacks_own_forward() -> None:
+    model = bert().to(torch.bfloat16)
+    fuse(model)
+    assert hidden(model).dtype == torch.bfloat16
+    assert model.encoder.forward._packed is None
+    recording = bert(output_hidden_states=True)
+    assert not fuse(recording)
+
+
+def test_copies_and_pickles_carry_no_packed_weights() -> None:
+    model = bert()
+    fuse(model)
+    before = hidden(model)
+    twin = copy.deepcopy(model)
+    assert isinstance(twin.encoder.forward, FusedForward)
+    assert twin.encoder.forward.stack is twin.encoder
+    again = pickle.loads(pickle.dumps(model))
+    for one in (twin, again):
+        assert one.encoder.forward._packed is None
+        assert torch.equal(hidden(one), before)
+
+
+def test_unknown_stacks_and_activations_are_left_alone() -> None:
+    assert not fuse(bert(hidden_act="silu"))
+    assert not fuse(torch.nn.Linear(2, 2))
