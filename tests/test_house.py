@@ -155,9 +155,9 @@ def test_no_file_names_a_place_on_somebodys_machine() -> None:
 def test_importing_is_quick_and_leaves_torch_alone(module: str) -> None:
     script = f"""
 import sys, time
-start = time.perf_counter()
+start = time.process_time()  # what the import costs, whatever else the machine is doing
 import {module}
-seconds = time.perf_counter() - start
+seconds = time.process_time() - start
 print(seconds, *sorted({{"torch", "ray", "mlflow", "transformers"}} & set(sys.modules)))
 """
     runs = [
@@ -178,7 +178,8 @@ def test_the_readme_names_only_commands_that_exist() -> None:
     named = set(re.findall(r"\bmake ([a-z][a-z-]+)", readme))
     assert named - targets == set()
     assert {"setup", "demo", "demo-down", "test", "checks", "bench"} <= targets
-    assert set(re.findall(r"^\$? ?raybert ([a-z-]+)", readme, re.MULTILINE)) - commands() == set()
+    shell = "".join(re.findall(r"^```sh\n(.*?)^```", readme, re.MULTILINE | re.DOTALL))
+    assert set(re.findall(r"^raybert ([a-z-]+)", shell, re.MULTILINE)) - commands() == set()
     scripts = set(
         re.findall(r"\b((?:pipelines|serve|cluster|docs)/[\w/]+\.(?:py|yaml|md))", readme)
     )

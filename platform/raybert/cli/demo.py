@@ -143,7 +143,7 @@ def _serve(state: PlatformState, root: Path, model: Path, tell: _Tell) -> str:
     served = [found.name for found in applications(head) if found.status == "RUNNING"]
     tell.now("starting the replica, loading model and index")
     index = str(home() / "demo" / "index")
-    values = {"models": {"minilm": str(model)}, "indexes": {"demo": index}}
+    values = {"models.minilm": str(model), "indexes.demo": index}
     url = deploy(head, root / APP, values)
     wait_until_served(head, within_s=300)
     tell.done(f"{APP} at {url} [dim]{'(runs already)' if 'search' in served else ''}[/]")

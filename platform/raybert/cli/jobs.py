@@ -9,8 +9,8 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from raybert.cli.pairs import pairs
 from raybert.cli.printing import Commands, say, table
-from raybert.errors import SettingsError
 
 if TYPE_CHECKING:
     from raybert.jobs import Jobs
@@ -48,7 +48,7 @@ def register(commands: Commands) -> None:
 
 
 def _submit(arguments: argparse.Namespace) -> int:
-    env = dict(_pair(item) for item in arguments.env)
+    env = pairs("--env", arguments.env)
     jobs = _jobs(arguments)
     job_id = jobs.submit(arguments.file, arguments.arguments, env)
     if arguments.detach:
@@ -110,13 +110,6 @@ def _jobs(arguments: argparse.Namespace) -> Jobs:
     from raybert.jobs import Jobs, find_cluster
 
     return Jobs(find_cluster(arguments.address, arguments.cluster))
-
-
-def _pair(item: str) -> tuple[str, str]:
-    key, sign, value = item.partition("=")
-    if not sign or not key:
-        raise SettingsError(f"--env {item!r}: KEY=VALUE is expected")
-    return key, value
 
 
 def _clock(seconds: float) -> str:

@@ -7,6 +7,9 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
+from raybert.cli.pairs import pairs
 from raybert.cli.printing import Commands, say, table
 
 if TYPE_CHECKING:
@@ -17,6 +20,13 @@ def register(commands: Commands) -> None:
     """Add the commands."""
     up = commands.add_parser("up", help="start Ray, MLflow and, if given, a Serve app")
     up.add_argument("--app", metavar="FILE", help="Serve YAML to deploy, as serve/search.yaml")
+    up.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="value for the app's args, by dotted name (indexes.demo=out/index); repeatable",
+    )
     for name, default, what in (
         ("ray", 6379, "the Ray head"),
         ("dashboard", 8265, "Ray's dashboard and Jobs API"),
@@ -36,13 +46,18 @@ def register(commands: Commands) -> None:
 
 
 def _up(arguments: argparse.Namespace) -> int:
+    from raybert.errors import SettingsError
     from raybert.jobs import PlatformSettings, deploy, up, wait_until_served
 
     given = {key: value for key, value in vars(arguments).items() if value is not None}
-    settings = PlatformSettings(**{k: v for k, v in given.items() if k not in ("app", "run")})
+    known = PlatformSettings.model_fields.keys()
+    settings = PlatformSettings(**{key: given[key] for key in known & given.keys()})
+    values = {name: yaml.safe_load(value) for name, value in pairs("--set", arguments.set).items()}
+    if values and not arguments.app:
+        raise SettingsError("--set: gives values to an app; name it by --app")
     state = up(settings, say)
     if arguments.app and state.ray:
-        url = deploy(state.ray, arguments.app)
+        url = deploy(state.ray, arguments.app, values)
         for application in wait_until_served(state.ray, settings.start_within_s):
             say(f"Serve   {application.name} runs   {url}")
     return 0

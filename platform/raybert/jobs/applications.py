@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,13 +35,14 @@ class Application:
     message: str
 
 
-def deploy(head: RayHead, config: str | Path, arguments: dict[str, Any] | None = None) -> str:
+def deploy(head: RayHead, config: str | Path, arguments: Mapping[str, Any] | None = None) -> str:
     """Serve the applications of a Serve YAML file, in place of those that run now.
 
     Args:
         head: the Ray head.
         config: the file, as `serve deploy` takes it; its ports give way to the platform's.
-        arguments: values that override `args` of the first application.
+        arguments: values that override `args` of the first application, by dotted name:
+            `{"indexes.demo": "out/index"}`.
 
     Returns:
         the address of the HTTP proxy.
@@ -55,7 +57,8 @@ def deploy(head: RayHead, config: str | Path, arguments: dict[str, Any] | None =
     for application in served:
         variables = application.setdefault("runtime_env", {}).setdefault("env_vars", {})
         variables.setdefault("PYTHONPATH", str(checkout_of(config)))
-    served[0]["args"] = {**(served[0].get("args") or {}), **(arguments or {})}
+    for name, value in (arguments or {}).items():
+        _set(served[0].setdefault("args", {}), name, value)
     body["http_options"] = {"host": "127.0.0.1", "port": head.serve_port}
     body["proxy_location"] = "HeadOnly"
     reply = _request(head, "PUT", json=body)
@@ -111,6 +114,14 @@ def _request(head: RayHead, method: str, json: Any = None) -> httpx.Response:
         )
     except httpx.HTTPError as error:
         raise PlatformError(f"Ray at {head.url} does not answer: {error}") from None
+
+
+def _set(values: dict[str, Any], name: str, value: Any) -> None:
+    """Set a value by its dotted name."""
+    *path, last = name.split(".")
+    for key in path:
+        values = values.setdefault(key, {})
+    values[last] = value
 
 
 def _last_line(text: str) -> str:
