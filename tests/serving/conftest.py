@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from starlette.testclient import TestClient
@@ -17,10 +19,22 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
+from raybert.artifacts import Folder, Input, Manifest, write_manifest, write_table
 from raybert.encoders import Tokenizing
+from raybert.index import build_index
 from raybert.modules import Tokenization
 from raybert.records import TokenizedTexts
-from raybert.serving import Desk, Directory, Embedder, GatewaySettings, Reranker, build_gateway
+from raybert.serving import (
+    Desk,
+    Directory,
+    Embedder,
+    GatewaySettings,
+    IndexSettings,
+    Reranker,
+    Searcher,
+    build_gateway,
+    open_generations,
+)
 from raybert.serving.lanes import BatchSettings
 from raybert.serving.served_model import ServedModel
 
@@ -60,7 +74,7 @@ class SmallDense:
     max_seq_length = LIMIT
 
     def __init__(self) -> None:
-        tokenization = Tokenization(small_tokenizer(), LIMIT)
+        tokenization = Tokenization(small_tokenizer(), self.max_seq_length)
         self.tokenizing = Tokenizing(tokenization, {"query": "query : "})
         self.prompts = self.tokenizing.prompts
         self.tokenizer = tokenization.tokenizer
@@ -99,6 +113,7 @@ class SmallCross(SmallDense):
 
     capabilities = frozenset({"rerank"})
     fingerprint = "cross-fingerprint"
+    max_seq_length = 2 * LIMIT
     num_labels = 1
 
     def core(self, tokens: TokenizedTexts) -> torch.Tensor:
@@ -176,3 +191,79 @@ def client(serve_app: Callable[..., TestClient]) -> TestClient:
 def small() -> SimpleNamespace:
     """Numbers of the small models."""
     return SimpleNamespace(width=WIDTH, limit=LIMIT, words=WORDS, batch=BatchSettings)
+
+
+DOCUMENTS = {
+    "d1": "the cat sat on a mat",
+    "d2": "paris is the capital of france",
+    "d3": "a dog",
+    "d4": "the dog sat on the cat",
+}
+
+
+def write_index(folder: Path, vectors: Any, texts: dict[str, str], model: str) -> str:
+    """Write texts with their vectors [N, D] as an index artifact made by the model `model`."""
+    embeddings = Folder(folder / "embeddings")
+    flat = pa.array(np.asarray(vectors, dtype=np.float32).reshape(-1), pa.float32())
+    table = pa.table(
+        {
+            "id": pa.array(list(texts)),
+            "vector": pa.FixedSizeListArray.from_arrays(flat, np.shape(vectors)[1]),
+            "content": pa.array(["-"] * len(texts)),
+        }
+    )
+    manifest = Manifest(
+        kind="embeddings",
+        settings={"model": "m", "text_column": "body", "truncate_dim": None},
+        rows=len(texts),
+        inputs=(
+            Input(kind="corpus", uri="docs", fingerprint="c"),
+            Input(kind="model", uri="models/m", fingerprint=model),
+        ),
+        shards=(write_table(embeddings, "shards/00000.parquet", table),),
+        details={"dimension": np.shape(vectors)[1], "similarity_fn_name": "cosine"},
+    )
+    write_manifest(embeddings, manifest)
+    documents = pa.table(
+        {
+            "id": list(texts),
+            "body": list(texts.values()),
+            "words": [len(t.split()) for t in texts.values()],
+        }
+    )
+    target = str(folder / "index")
+    build_index(embeddings.uri, target, documents=[documents], probes=0)
+    return target
+
+
+@pytest.fixture
+def documents() -> dict[str, str]:
+    return dict(DOCUMENTS)
+
+
+@pytest.fixture
+def index_uri(tmp_path: Path, dense: SmallDense, documents: dict[str, str]) -> str:
+    """An index of the four documents, made by the small dense model."""
+    vectors = dense.encode(list(documents.values()))
+    return write_index(tmp_path / "dense", vectors, documents, dense.fingerprint)
+
+
+@pytest.fixture
+def second_uri(tmp_path: Path, dense: SmallDense, documents: dict[str, str]) -> str:
+    """The same documents by the first half of the same vectors: a leg of another order."""
+    vectors = dense.encode(list(documents.values()))[:, : WIDTH // 2]
+    return write_index(tmp_path / "half", vectors, documents, dense.fingerprint)
+
+
+@pytest.fixture
+def open_searcher(directory: Directory) -> Callable[..., Searcher]:
+    """Return a function that opens a searcher over indexes by name."""
+
+    def opened(models: Directory | None = None, **indexes: Any) -> Searcher:
+        settings = {
+            name: IndexSettings(legs=legs if isinstance(legs, dict) else {"dense": legs})
+            for name, legs in indexes.items()
+        }
+        return Searcher(open_generations(settings), models or directory)
+
+    return opened

@@ -157,7 +157,7 @@ def test_closing_tells_everyone_who_waits(run: Run, model: Model) -> None:
 
 def test_an_idle_model_may_wait_for_company(run: Run, model: Model) -> None:
     async def asked() -> None:
-        patient = batcher(model, max_wait_ms=30.0)
+        patient = batcher(model, max_wait_ms=400.0)
         first = asyncio.create_task(patient.submit(texts([1])))
         await asyncio.sleep(0.005)
         second = asyncio.create_task(patient.submit(texts([2])))

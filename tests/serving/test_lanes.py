@@ -5,7 +5,7 @@ import time
 from itertools import chain
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -30,6 +30,7 @@ def drained(lanes: Lanes) -> list[list[int]]:
     return batches
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     st.lists(st.lists(st.integers(1, 600), min_size=1, max_size=40), max_size=12),
     st.integers(16, 4096),
@@ -49,6 +50,7 @@ def test_every_text_is_in_exactly_one_batch_within_the_budget(
     assert lanes.stats.tokens == sum(map(sum, requests))
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(10, 500), min_size=200, max_size=400))
 def test_padding_stays_within_its_share(lengths: list[int]) -> None:
     lanes = Lanes(BatchSettings(max_batch_tokens=2048, padding_share=0.2))

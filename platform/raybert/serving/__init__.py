@@ -9,7 +9,7 @@ from raybert.serving.directory import Directory
 from raybert.serving.embedder import Embedder
 from raybert.serving.faults import FaultKind, RequestError
 from raybert.serving.gateway import build_gateway
-from raybert.serving.generation import IndexSettings, IndexSpec
+from raybert.serving.generation import IndexSettings, IndexSpec, open_generations
 from raybert.serving.host import ModelSpec
 from raybert.serving.keys import hash_key, new_key
 from raybert.serving.lanes import BatchSettings
@@ -34,4 +34,5 @@ __all__ = [
     "build_gateway",
     "hash_key",
     "new_key",
+    "open_generations",
 ]

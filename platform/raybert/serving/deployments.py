@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ray import serve
@@ -15,7 +14,7 @@ from raybert.serving.desk import Desk, GatewaySettings
 from raybert.serving.directory import Directory
 from raybert.serving.embedder import Embedder
 from raybert.serving.gateway import build_gateway
-from raybert.serving.generation import Generation, IndexSettings
+from raybert.serving.generation import IndexSettings, open_generations
 from raybert.serving.messages import (
     EmbedCall,
     Embedded,
@@ -29,8 +28,6 @@ from raybert.serving.reranker import Reranker
 from raybert.serving.searcher import Searcher
 from raybert.serving.served_model import ModelSettings
 from raybert.settings import Settings
-
-_SEARCH_THREADS = 4
 
 
 class StageSettings(Settings):
@@ -208,16 +205,6 @@ class WholeGraph:
         for host in (self.embedder, self.reranker):
             if host is not None:
                 await host.check()
-
-
-def open_generations(indexes: Mapping[str, IndexSettings]) -> dict[str, Generation]:
-    """Open every index; their searches share a few threads beside the event loop.
-
-    Raises:
-        ArtifactError: an index is missing, unfinished or damaged.
-    """
-    threads = ThreadPoolExecutor(_SEARCH_THREADS, "search")
-    return {name: Generation.open(name, each, threads) for name, each in indexes.items()}
 
 
 def _remote(handle: DeploymentHandle | None) -> RemoteModels | None:

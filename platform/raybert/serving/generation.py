@@ -19,6 +19,8 @@ from raybert.serving.faults import FaultKind, RequestError
 from raybert.serving.messages import IndexCard, ModelCard, Place, SearchHit
 from raybert.settings import Settings
 
+_SEARCH_THREADS = 4
+
 
 class IndexSettings(Settings):
     """Where a served index lies; a bare string is the URI of its one dense leg."""
@@ -142,6 +144,16 @@ class Generation:
             _answer(hit, document, places[hit.id], first.text_column)
             for hit, document in zip(kept, documents, strict=True)
         ]
+
+
+def open_generations(indexes: Mapping[str, IndexSettings]) -> dict[str, Generation]:
+    """Open every index; their searches share a few threads beside the event loop.
+
+    Raises:
+        ArtifactError: an index is missing, unfinished or damaged.
+    """
+    threads = ThreadPoolExecutor(_SEARCH_THREADS, "search")
+    return {name: Generation.open(name, each, threads) for name, each in indexes.items()}
 
 
 def _answer(
