@@ -65,7 +65,7 @@ def test_queries_and_documents_go_by_their_own_methods(written_vectors: Encoder)
 
 def test_several_similarities_and_truncation(written_vectors: Encoder) -> None:
     evaluator = InformationRetrievalEvaluator(
-        {"q1": "q"}, CORPUS, {"q1": {"d2"}}, similarities=["cosine", "dot"], truncate_dim=1
+        {"q1": "q"}, CORPUS, {"q1": {"d2"}}, similarity_fn_names=["cosine", "dot"], truncate_dim=1
     )
     metrics = evaluator(written_vectors(VECTORS))
     assert metrics["dot_accuracy@1"] == 1

@@ -1,7 +1,18 @@
-"""Evaluation: metrics, evaluators for dense and sparse encoders alike, runs and reports."""
+"""Evaluation: metrics, evaluators for dense, sparse and cross encoders, runs and reports.
 
+>>> from raybert.evaluation import TripletEvaluator
+>>> evaluator = TripletEvaluator(anchors, positives, negatives, name="dev")  # doctest: +SKIP
+>>> evaluator(encoder)[evaluator.primary_metric]                             # doctest: +SKIP
+0.93
+"""
+
+from raybert.evaluation.bitext import TranslationEvaluator
+from raybert.evaluation.distillation import MSEEvaluator
 from raybert.evaluation.evaluator import Embedder, Evaluator
+from raybert.evaluation.graded_pairs import EmbeddingSimilarityEvaluator
+from raybert.evaluation.hybrid import ReciprocalRankFusionEvaluator
 from raybert.evaluation.judgements import read_qrels
+from raybert.evaluation.labelled_pairs import BinaryClassificationEvaluator
 from raybert.evaluation.metrics import (
     METRICS,
     Cutoffs,
@@ -11,6 +22,7 @@ from raybert.evaluation.metrics import (
     measure,
     ranked,
 )
+from raybert.evaluation.paraphrases import ParaphraseMiningEvaluator
 from raybert.evaluation.report import (
     Plot,
     hit_score_plot,
@@ -18,17 +30,29 @@ from raybert.evaluation.report import (
     score_plot,
     write_report,
 )
+from raybert.evaluation.reranking import RerankingEvaluator
 from raybert.evaluation.retrieval import InformationRetrievalEvaluator
 from raybert.evaluation.run import read_run, trec_lines, write_run
+from raybert.evaluation.sequential import SequentialEvaluator
+from raybert.evaluation.triplets import TripletEvaluator
 
 __all__ = [
     "METRICS",
+    "BinaryClassificationEvaluator",
     "Cutoffs",
     "Embedder",
+    "EmbeddingSimilarityEvaluator",
     "Evaluator",
     "InformationRetrievalEvaluator",
     "Judged",
+    "MSEEvaluator",
+    "ParaphraseMiningEvaluator",
     "Plot",
+    "ReciprocalRankFusionEvaluator",
+    "RerankingEvaluator",
+    "SequentialEvaluator",
+    "TranslationEvaluator",
+    "TripletEvaluator",
     "hit_score_plot",
     "judge",
     "judge_rankings",

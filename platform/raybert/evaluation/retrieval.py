@@ -37,7 +37,7 @@ class InformationRetrievalEvaluator(Evaluator):
         corpus: text by document id.
         relevant_docs: the relevant ids of each query, or their relevance (graded nDCG).
         cutoffs: at which k each metric is taken.
-        similarities: similarities to rank by; the encoder's own if None.
+        similarity_fn_names: similarities to rank by; the encoder's own if None.
         corpus_chunk_size: documents encoded at once.
         truncate_dim: dimensions kept; the encoder's own if None.
         name: put before each metric's name.
@@ -50,7 +50,7 @@ class InformationRetrievalEvaluator(Evaluator):
         relevant_docs: Relevance,
         *,
         cutoffs: Cutoffs | None = None,
-        similarities: Sequence[str] | None = None,
+        similarity_fn_names: Sequence[str] | None = None,
         corpus_chunk_size: int = 50_000,
         truncate_dim: int | None = None,
         name: str = "",
@@ -64,7 +64,7 @@ class InformationRetrievalEvaluator(Evaluator):
         self._ids = sorted(corpus)
         self._texts = [corpus[identifier] for identifier in self._ids]
         self.cutoffs = cutoffs or Cutoffs()
-        self._similarities = similarities
+        self._similarities = similarity_fn_names
         self._chunk = corpus_chunk_size
         self._options = {} if truncate_dim is None else {"truncate_dim": truncate_dim}
 

@@ -1,5 +1,6 @@
 """Arithmetic of embeddings: similarity, exact top-k, quantization."""
 
+from raybert.vectors.pairs import TopPairs, top_pairs
 from raybert.vectors.quantization import PRECISIONS, Precision, Ranges, dequantize, quantize
 from raybert.vectors.similarity import (
     SIMILARITIES,
@@ -26,6 +27,7 @@ __all__ = [
     "Ranges",
     "Similarity",
     "TopK",
+    "TopPairs",
     "Vectors",
     "as_vectors",
     "best",
@@ -44,4 +46,5 @@ __all__ = [
     "pairwise_manhattan_sim",
     "pick_similarity",
     "quantize",
+    "top_pairs",
 ]

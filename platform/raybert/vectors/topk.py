@@ -121,7 +121,11 @@ def block_topk(scores: Tensor, orders: Orders, k: int) -> TopK:
 def blocks_of(vectors: Vectors, rows: int = 64 * CORPUS_TILE) -> Iterator[tuple[Vectors, Orders]]:
     """Yield one array [N, D] in blocks of `rows`, ordered by row."""
     for start in range(0, len(vectors), rows):
-        block = vectors[start : start + rows]
+        block = (
+            rows_of(vectors, start, rows)
+            if isinstance(vectors, Tensor)
+            else vectors[start : start + rows]
+        )
         yield block, np.arange(start, start + len(block), dtype=np.int64)
 
 
