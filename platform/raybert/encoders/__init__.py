@@ -2,6 +2,7 @@
 
 from raybert.encoders.base import Encoder
 from raybert.encoders.batching import token_batches
+from raybert.encoders.card import ModelCard
 from raybert.encoders.cross import CrossEncoder
 from raybert.encoders.dense import DenseEncoder
 from raybert.encoders.endpoint import EndpointEncoder
@@ -13,6 +14,7 @@ __all__ = [
     "DenseEncoder",
     "Encoder",
     "EndpointEncoder",
+    "ModelCard",
     "Tokenizing",
     "open_encoder",
     "open_tokenizing",

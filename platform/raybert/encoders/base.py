@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -12,13 +13,15 @@ from torch import Tensor
 from raybert.artifacts import fingerprint_folder
 from raybert.devices import pick_device, pick_dtype
 from raybert.encoders.batching import token_batches
+from raybert.encoders.card import Facts, ModelCard, write_card
 from raybert.encoders.opening import Opened
 from raybert.errors import ModelError
 from raybert.modules import Features, ModuleSequence, Text
+from raybert.modules.writing import replace_folder, write_modules, write_settings
 from raybert.records import BatchUsage, TokenizedTexts
 
-CPU_TOKENS_PER_BATCH = 4096
-"""Tokens: on a CPU a larger batch is no faster, and leaves the caches."""
+CPU_TOKENS_PER_THREAD = 512
+"""Tokens for each thread: a larger batch's activations leave the core's cache."""
 GPU_TOKENS_PER_BATCH = 65536
 """Tokens: enough to keep a GPU's matrix units busy."""
 
@@ -109,7 +112,35 @@ class Encoder:
     @property
     def tokens_per_batch(self) -> int:
         """The token budget of a batch where none is asked for."""
-        return CPU_TOKENS_PER_BATCH if self.device.type == "cpu" else GPU_TOKENS_PER_BATCH
+        if self.device.type == "cpu":
+            return CPU_TOKENS_PER_THREAD * torch.get_num_threads()
+        return GPU_TOKENS_PER_BATCH
+
+    def save_pretrained(self, path: str | Path, *, card: ModelCard | None = None) -> Path:
+        """Write the model as a Sentence Transformers folder, which is whole or not there.
+
+        Args:
+            path: the folder; where it exists, its files are replaced.
+            card: what to say in the model card.
+        """
+        target = Path(path)
+        replace_folder(target, lambda folder: self._write(folder, card or ModelCard()))
+        self.folder, self._fingerprint = target, None
+        return target
+
+    def _write(self, folder: Path, card: ModelCard) -> None:
+        """Write modules, settings and card into an empty folder."""
+        write_settings(folder, self._described())
+        (folder / "README.md").write_text(write_card(card, self._facts()), encoding="utf-8")
+        write_modules(self.model, folder)
+
+    def _described(self) -> dict[str, Any]:
+        """Return the settings written beside the model."""
+        return {"prompts": self.prompts, "default_prompt_name": self.default_prompt_name}
+
+    def _facts(self) -> Facts:
+        """Return what the model card says of the model itself."""
+        raise TypeError(f"{type(self).__name__} has no card")
 
     def to(self, device: str) -> None:
         """Move the model to another device."""

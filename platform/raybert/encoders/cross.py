@@ -12,15 +12,22 @@ import torch
 from torch import Tensor, nn
 
 from raybert.encoders.base import Encoder, on_device
+from raybert.encoders.card import Facts, ModelCard, write_card
 from raybert.encoders.opening import opened
 from raybert.encoders.outputs import Array, as_pairs, delivered, progress
 from raybert.errors import ModelError
 from raybert.modules import Checkpoint, Module, ModuleSequence, Opening, Transformer
-from raybert.modules.activations import activation
+from raybert.modules.activations import activation, activation_path
+from raybert.modules.checkpoint import read_config, write_config
+from raybert.modules.writing import FORMAT, write_settings
 from raybert.records import BatchUsage, TokenizedTexts
 
 MODEL_TYPE = "CrossEncoder"
 HEAD = "ForSequenceClassification"
+USAGE = """from raybert import CrossEncoder
+
+encoder = CrossEncoder("path/to/this/folder")
+print(encoder.rank("what is asked", ["what is known", "what is not"]))"""
 Activation = Callable[[Tensor], Tensor]
 
 
@@ -217,6 +224,38 @@ class CrossEncoder(Encoder):
             for hit in found:
                 hit["text"] = documents[hit["corpus_id"]]
         return found
+
+    def _write(self, folder: Path, card: ModelCard) -> None:
+        """Write a plain sequence-classification folder, with the activation in all three places.
+
+        Versions before 4.0, before 5.4 and since look for it in different ones.
+        """
+        if len(self.model) > 1:
+            super()._write(folder, card)
+            return
+        write_settings(folder, self._described())
+        (folder / "README.md").write_text(write_card(card, self._facts()), encoding="utf-8")
+        self.model[0].save(folder)  # type: ignore[operator]
+        (folder / "sentence_bert_config.json").unlink()
+        path = activation_path(self.activation_fn)
+        config = read_config(folder / "config.json")
+        config["sbert_ce_default_activation_function"] = path
+        config["sentence_transformers"] = {"activation_fn": path, "version": FORMAT}
+        write_config(folder / "config.json", config)
+
+    def _described(self) -> dict[str, Any]:
+        """Return the settings written beside the model."""
+        path = activation_path(self.activation_fn)
+        return {**super()._described(), "activation_fn": path, "model_type": MODEL_TYPE}
+
+    def _facts(self) -> Facts:
+        """Return what the model card says of the model itself."""
+        values = {
+            "labels": self.num_labels,
+            "longest pair, tokens": self.max_seq_length,
+            "activation": type(self.activation_fn).__name__,
+        }
+        return Facts("CrossEncoder", "cross-encoder", "text-ranking", USAGE, values)
 
     def _stored_activation(self) -> nn.Module:
         """Find the activation where the folder's generation keeps it.

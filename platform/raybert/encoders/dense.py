@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from raybert.encoders.base import Encoder, on_device
+from raybert.encoders.card import Facts
 from raybert.encoders.opening import opened
 from raybert.encoders.outputs import Array, as_texts, delivered, features_of, progress
 from raybert.errors import InputError
@@ -22,6 +23,12 @@ from raybert.vectors.similarity import Vectors, pick_similarity
 
 MODEL_TYPE = "SentenceTransformer"
 SENTENCE = "sentence_embedding"
+USAGE = """from raybert import DenseEncoder
+
+encoder = DenseEncoder("path/to/this/folder")
+queries = encoder.encode_query(["what is asked"])
+documents = encoder.encode_document(["what is known"])
+print(encoder.similarity(queries, documents))"""
 
 
 class DenseEncoder(Encoder):
@@ -220,6 +227,23 @@ class DenseEncoder(Encoder):
             yield
         finally:
             self.truncate_dim = before
+
+    def _described(self) -> dict[str, Any]:
+        """Return the settings written beside the model."""
+        described = super()._described()
+        described["prompts"] = {"query": "", "document": "", **self.prompts}
+        described |= {"similarity_fn_name": self.similarity_fn_name, "model_type": MODEL_TYPE}
+        return described | ({"truncate_dim": self.truncate_dim} if self.truncate_dim else {})
+
+    def _facts(self) -> Facts:
+        """Return what the model card says of the model itself."""
+        values = {
+            "dimensions": self.get_embedding_dimension(),
+            "longest text, tokens": self.max_seq_length,
+            "similarity": self.similarity_fn_name,
+            "modules": ", ".join(type(module).__name__ for module in self.model),
+        }
+        return Facts("DenseEncoder", "sentence-similarity", "sentence-similarity", USAGE, values)
 
     def _width(self, truncate_dim: int | None) -> int:
         """Return the width of the vectors after truncation."""

@@ -25,6 +25,6 @@ def activation(path: str, where: str) -> nn.Module:
         raise ModelError(f"{where}: activation {path!r} cannot be built without values") from None
 
 
-def activation_path(function: nn.Module) -> str:
+def activation_path(function: object) -> str:
     """Return the dotted path of an activation, as configuration files name it."""
     return f"{type(function).__module__}.{type(function).__qualname__}"

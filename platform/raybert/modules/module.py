@@ -44,8 +44,15 @@ class Opening:
 class Module(nn.Module):
     """One step of a model. Subclasses say their class name's folder layout in load and save."""
 
+    family: ClassVar[str] = "sentence_transformers.models"
+    """Where the reference library keeps this class; with its name it is the type string."""
     in_root: ClassVar[bool] = False
     """Whether this module's files lie in the model's root folder when it comes first."""
+
+    @property
+    def type_name(self) -> str:
+        """The type string in `modules.json`, in the form that every version reads."""
+        return f"{self.family}.{type(self).__name__}"
 
     @classmethod
     def load(cls, folder: Path, opening: Opening) -> Self:

@@ -151,8 +151,13 @@ class Tokenization:
         return TokenizedTexts(found["input_ids"], types)
 
     def save(self, folder: Path) -> None:
-        """Write the tokenizer's files."""
-        self.tokenizer.save_pretrained(str(folder))
+        """Write the tokenizer's files, with this limit as theirs."""
+        before = self.tokenizer.model_max_length
+        self.tokenizer.model_max_length = self._max_seq_length or before
+        try:
+            self.tokenizer.save_pretrained(str(folder))
+        finally:
+            self.tokenizer.model_max_length = before
 
 
 def open_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:

@@ -56,6 +56,13 @@ class Transformer(Module):
         accepted = inspect.signature(model.forward).parameters
         self._inputs = [name for name in INPUTS if name in accepted]
 
+    @property
+    def type_name(self) -> str:
+        """The type string; a masked language model has one of its own."""
+        if self.task == "fill-mask":
+            return "sentence_transformers.sparse_encoder.models.MLMTransformer"
+        return f"{self.family}.Transformer"
+
     @classmethod
     def load(cls, folder: Path, opening: Opening) -> Self:
         """Read the model for the task its `sentence_bert_config.json` states."""
