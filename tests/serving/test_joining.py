@@ -13,7 +13,9 @@ def hits(**scores: float) -> list[Hit]:
 
 def test_one_leg_keeps_its_scores() -> None:
     only = hits(a=0.9, b=0.1)
-    assert join_legs({"dense": only}, "rrf") == only
+    joined = join_legs({"dense": only}, "rrf")
+    assert [hit.hit for hit in joined] == only
+    assert [hit.places["dense"].rank for hit in joined] == [1, 2]
 
 
 def test_reciprocal_ranks_with_k_60() -> None:
@@ -40,4 +42,4 @@ def test_an_empty_leg_adds_nothing() -> None:
 
 def test_an_unknown_fusion_is_refused() -> None:
     with pytest.raises(RequestError, match="allowed are rrf, weighted"):
-        join_legs({"dense": hits(a=1.0), "sparse": hits(a=1.0)}, "magic")
+        join_legs({"dense": hits(a=1.0)}, "magic")

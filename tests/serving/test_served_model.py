@@ -62,9 +62,7 @@ def test_one_request_has_a_limit_of_tokens(run: Run, dense: Any) -> None:
 
     assert run(asked(7)) == 2
     assert run(asked(8)) == 2
-    with pytest.raises(
-        RequestError, match="has 21 tokens, above the limit max_request_tokens of 20"
-    ) as caught:
+    with pytest.raises(RequestError, match="above the limit max_request_tokens of 20") as caught:
         run(asked(9))
     assert caught.value.kind is FaultKind.TOO_MANY
 

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
 from raybert.errors import ArtifactError
+from raybert.fusion import FusedHit
 from raybert.index import Index, open_index
 from raybert.records import ID, TEXT, Hit
 from raybert.serving.faults import FaultKind, RequestError
-from raybert.serving.messages import IndexCard, ModelCard, Place, SearchHit
+from raybert.serving.messages import IndexCard, ModelCard, SearchHit
 from raybert.settings import Settings
 
 _SEARCH_THREADS = 4
@@ -132,16 +133,12 @@ class Generation:
                 raise RequestError(FaultKind.INVALID, message, "retrievers")
         return {name: self.legs[name] for name in names}
 
-    def answers(self, kept: Sequence[Hit], legs: Mapping[str, Sequence[Hit]]) -> list[SearchHit]:
-        """Return hits with their documents and their place in each leg, in the given order."""
-        places: dict[str, dict[str, Place]] = {}
-        for leg, hits in legs.items():
-            for rank, hit in enumerate(hits, start=1):
-                places.setdefault(hit.id, {})[leg] = Place(rank, hit.score)
+    def answers(self, kept: Sequence[FusedHit]) -> list[SearchHit]:
+        """Return hits with their documents, in the given order."""
         first = next(iter(self.legs.values()))
         documents = first.index.documents.take([hit.id for hit in kept])
         return [
-            _answer(hit, document, places[hit.id], first.text_column)
+            _answer(hit, document, first.text_column)
             for hit, document in zip(kept, documents, strict=True)
         ]
 
@@ -156,8 +153,6 @@ def open_generations(indexes: Mapping[str, IndexSettings]) -> dict[str, Generati
     return {name: Generation.open(name, each, threads) for name, each in indexes.items()}
 
 
-def _answer(
-    hit: Hit, document: Mapping[str, Any], places: Mapping[str, Place], text_column: str
-) -> SearchHit:
+def _answer(hit: FusedHit, document: Mapping[str, Any], text_column: str) -> SearchHit:
     fields = {name: each for name, each in document.items() if name not in {ID, text_column}}
-    return SearchHit(hit.id, str(document.get(text_column) or ""), hit.score, fields, places)
+    return SearchHit(hit.id, str(document.get(text_column) or ""), hit.score, fields, hit.places)

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from raybert.fusion import Place
+
 Task = Literal["query", "document"]
 """What a text is to its model: chooses the model's own prompt and route."""
 
@@ -137,14 +139,6 @@ class SearchCall:
     rerank: str | None = None
     candidates: int | None = None
     deadline_ms: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where one leg put a hit: rank from 1, and the leg's own score."""
-
-    rank: int
-    score: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from raybert.errors import ArtifactError, OverloadedError
+from raybert.fusion import Place
 from raybert.records import Hit
 from raybert.serving.directory import Directory
 from raybert.serving.faults import FaultKind, RequestError
@@ -16,7 +17,6 @@ from raybert.serving.joining import join_legs
 from raybert.serving.messages import (
     EmbedCall,
     IndexCard,
-    Place,
     ScoreCall,
     SearchAnswer,
     SearchCall,
@@ -106,7 +106,7 @@ class Searcher:
         progress.took("fuse", since)
         since = time.perf_counter()
         kept = joined if call.rerank is not None else joined[: call.top_k]
-        hits = generation.answers(kept, found)
+        hits = generation.answers(kept)
         progress.took("fetch", since)
         if call.rerank is not None:
             hits = await self._reranked(call, call.rerank, hits, progress)
