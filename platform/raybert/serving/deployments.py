@@ -15,18 +15,24 @@ from raybert.serving.directory import Directory
 from raybert.serving.embedder import Embedder
 from raybert.serving.gateway import build_gateway
 from raybert.serving.generation import IndexSettings, open_generations
+from raybert.serving.host import ModelHost
 from raybert.serving.messages import (
+    Classified,
+    ClassifyCall,
     EmbedCall,
     Embedded,
+    ModelCard,
     ScoreCall,
     Scored,
     SearchAnswer,
     SearchCall,
 )
+from raybert.serving.preparing import Piece
 from raybert.serving.remote import RemoteModels, RemoteSearch, outcome
 from raybert.serving.reranker import Reranker
 from raybert.serving.searcher import Searcher
 from raybert.serving.served_model import ModelSettings
+from raybert.serving.stages import Gauges
 from raybert.settings import Settings
 
 
@@ -66,7 +72,33 @@ def deployed(stage: type[Any], settings: StageSettings) -> Any:
     return serve.deployment(serve.ingress()(stage) if edge else stage).options(**settings.options())
 
 
-class EmbedStage:
+class _ModelStage:
+    """What both model stages offer beside their task; a fault is returned, not raised."""
+
+    stage: ModelHost
+
+    async def cards(self) -> list[ModelCard]:
+        """Return what is served here."""
+        return await self.stage.cards()
+
+    async def gauges(self) -> Gauges:
+        """Return each model's batcher counters."""
+        return await self.stage.gauges()
+
+    async def pieces(self, *arguments: Any) -> list[list[Piece]] | RaybertError:
+        """Tokenize."""
+        return await outcome(self.stage.pieces(*arguments))
+
+    async def decode(self, *arguments: Any) -> list[str] | RaybertError:
+        """Turn token ids back into texts."""
+        return await outcome(self.stage.decode(*arguments))
+
+    async def check_health(self) -> None:
+        """Send a canary through every model; Ray restarts a replica that fails three times."""
+        await self.stage.check()
+
+
+class EmbedStage(_ModelStage):
     """Encoders by name in a replica of their own.
 
     Args:
@@ -75,24 +107,18 @@ class EmbedStage:
     """
 
     def __init__(self, models: Mapping[str, ModelSettings], threads: int | None = None) -> None:
-        self.stage = Embedder.open(models, threads)
-        self.cards = self.stage.cards
-        self.gauges = self.stage.gauges
+        self.embedder = self.stage = Embedder.open(models, threads)
 
     async def embed(self, call: EmbedCall) -> Embedded | RaybertError:
-        """Embed; a fault is returned, not raised."""
-        return await outcome(self.stage.embed(call))
+        """Embed."""
+        return await outcome(self.embedder.embed(call))
 
     async def similarities(self, call: ScoreCall) -> Scored | RaybertError:
-        """Score by similarity; a fault is returned, not raised."""
-        return await outcome(self.stage.similarities(call))
-
-    async def check_health(self) -> None:
-        """Send a canary through every model; Ray restarts a replica that fails three times."""
-        await self.stage.check()
+        """Score by similarity."""
+        return await outcome(self.embedder.similarities(call))
 
 
-class RerankStage:
+class RerankStage(_ModelStage):
     """Cross-encoders by name in a replica of their own.
 
     Args:
@@ -101,17 +127,15 @@ class RerankStage:
     """
 
     def __init__(self, models: Mapping[str, ModelSettings], threads: int | None = None) -> None:
-        self.stage = Reranker.open(models, threads)
-        self.cards = self.stage.cards
-        self.gauges = self.stage.gauges
+        self.reranker = self.stage = Reranker.open(models, threads)
 
     async def score(self, call: ScoreCall) -> Scored | RaybertError:
-        """Score pairs; a fault is returned, not raised."""
-        return await outcome(self.stage.score(call))
+        """Score pairs."""
+        return await outcome(self.reranker.score(call))
 
-    async def check_health(self) -> None:
-        """Send a canary through every model; Ray restarts a replica that fails three times."""
-        await self.stage.check()
+    async def classify(self, call: ClassifyCall) -> Classified | RaybertError:
+        """Score by label."""
+        return await outcome(self.reranker.classify(call))
 
 
 class SearchStage:

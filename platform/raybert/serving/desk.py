@@ -9,6 +9,8 @@ from raybert.serving.faults import FaultKind, RequestError
 from raybert.serving.keys import KeySettings
 from raybert.serving.limits import Limits
 from raybert.serving.messages import (
+    Classified,
+    ClassifyCall,
     EmbedCall,
     Embedded,
     ScoreCall,
@@ -65,6 +67,12 @@ class Desk:
         scored = await self.models.score(call)
         self.metrics.count_texts(call.model, scored.tokens, scored.truncated, scored.times)
         return scored
+
+    async def classify(self, call: ClassifyCall) -> Classified:
+        """Classify, and count it."""
+        found = await self.models.classify(call)
+        self.metrics.count_texts(call.model, found.tokens, found.truncated, found.times)
+        return found
 
     async def reranker(self, name: str | None) -> str:
         """Return the model a rerank request means: named, the server's, the first that can."""

@@ -118,6 +118,7 @@ _BY_PATH: dict[str, Dialect] = {
     "/predict": TEI,
     "/similarity": TEI,
     "/tokenize": TEI,
+    "/decode": TEI,
     "/info": TEI,
     "/health": TEI,
 }

@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 
 from raybert.serving.faults import FaultKind, RequestError
 from raybert.serving.host import unknown_model
-from raybert.serving.messages import EmbedCall, Embedded, ModelCard, ScoreCall, Scored
+from raybert.serving.messages import (
+    Classified,
+    ClassifyCall,
+    EmbedCall,
+    Embedded,
+    ModelCard,
+    ScoreCall,
+    Scored,
+)
 from raybert.serving.stages import Embeds, Gauges, Reranks
 
 
@@ -53,7 +61,7 @@ class Directory:
         """Return the first model with the earliest of these capabilities that any model has.
 
         Raises:
-            RequestError: `UNKNOWN_NAME` where no model has one of them.
+            RequestError: `WRONG_TASK` where no model has one of them.
         """
         cards = await self.cards()
         for capability in capabilities:
@@ -61,7 +69,7 @@ class Directory:
                 if capability in card.capabilities:
                     return card
         message = f"no model here can do {' or '.join(capabilities)}"
-        raise RequestError(FaultKind.UNKNOWN_NAME, message, "model")
+        raise RequestError(FaultKind.WRONG_TASK, message, "model")
 
     async def embed(self, call: EmbedCall) -> Embedded:
         """Embed by the named model.
@@ -86,6 +94,28 @@ class Directory:
         if self.embeds is not None and "dense" in card.capabilities:
             return await self.embeds.similarities(call)
         raise _wrong_task(card, "score texts")
+
+    async def classify(self, call: ClassifyCall) -> Classified:
+        """Classify by a cross-encoder.
+
+        Raises:
+            RequestError: unknown model, or one that is none.
+        """
+        card = await self.card(call.model)
+        if self.reranks is None or "rerank" not in card.capabilities:
+            raise _wrong_task(card, "classify")
+        return await self.reranks.classify(call)
+
+    async def stage(self, name: str) -> Embeds | Reranks:
+        """Return the stage that serves a model.
+
+        Raises:
+            RequestError: unknown model.
+        """
+        card = await self.card(name)
+        stage = self.reranks if "rerank" in card.capabilities else self.embeds
+        assert stage is not None, "a card comes from a stage"
+        return stage
 
     async def gauges(self) -> list[Gauges]:
         """Return the batcher counters of every stage."""

@@ -13,7 +13,8 @@ from raybert.serving.batcher import Computed
 from raybert.serving.faults import FaultKind, RequestError
 from raybert.serving.host import ModelHost
 from raybert.serving.messages import EmbedCall, Embedded, ScoreCall, Scored, StageTimes
-from raybert.serving.served_model import ServedModel, Tokenized
+from raybert.serving.preparing import Tokenized
+from raybert.serving.served_model import ServedModel
 from raybert.vectors import pick_similarity
 
 
@@ -61,9 +62,9 @@ class Embedder(ModelHost):
 async def _tokenized(model: ServedModel, call: EmbedCall) -> Tokenized:
     if call.inputs and not isinstance(call.inputs[0], str):
         ids: Any = call.inputs
-        return await model.wrap_ids(ids, call.truncate)
+        return await model.wrap_ids(ids, call.truncate, call.side)
     prompt = {"prompt_name": call.prompt_name, "task": call.task}
-    return await model.tokenize(call.inputs, call.truncate, **prompt)
+    return await model.tokenize(call.inputs, call.truncate, call.side, **prompt)
 
 
 def _finished(

@@ -22,6 +22,7 @@ from raybert.serving.routes_openai import openai_routes
 from raybert.serving.routes_operation import operation_routes
 from raybert.serving.routes_rerank import rerank_routes
 from raybert.serving.routes_search import search_routes
+from raybert.serving.routes_tei import tei_routes
 
 _HTTP_KINDS = {
     404: FaultKind.NO_ROUTE,
@@ -52,6 +53,7 @@ def build_routes(desk: Desk) -> FastAPI:
     app.include_router(openai_routes(desk))
     app.include_router(rerank_routes(desk))
     app.include_router(search_routes(desk))
+    app.include_router(tei_routes(desk))
     app.include_router(operation_routes(desk))
     for kind in (RaybertError, TimeoutError, Exception):
         app.add_exception_handler(kind, _on_error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Self
 
@@ -13,6 +13,7 @@ from raybert.devices import cpu_count, set_threads
 from raybert.errors import SettingsError
 from raybert.serving.faults import FaultKind, RequestError
 from raybert.serving.messages import ModelCard
+from raybert.serving.preparing import Piece
 from raybert.serving.served_model import ModelSettings, ServedModel, open_served
 from raybert.serving.stages import Gauges
 
@@ -53,10 +54,34 @@ class ModelHost:
         Raises:
             RequestError: `UNKNOWN_NAME` or `WRONG_TASK`.
         """
+        model = self.named(name)
+        model.require(capability)
+        return model
+
+    def named(self, name: str) -> ServedModel:
+        """Return the model called `name`.
+
+        Raises:
+            RequestError: `UNKNOWN_NAME`.
+        """
         if name not in self.models:
             raise unknown_model(name, self.models)
-        self.models[name].require(capability)
         return self.models[name]
+
+    async def pieces(
+        self, name: str, texts: Sequence[str], special_tokens: bool, prompt_name: str | None
+    ) -> list[list[Piece]]:
+        """Return the tokens of texts with their places; see `Preparation.pieces`."""
+        model = self.named(name)
+        split = model.preparation.pieces
+        return await model.beside(lambda: split(texts, special_tokens, prompt_name))
+
+    async def decode(
+        self, name: str, ids: Sequence[Sequence[int]], skip_special_tokens: bool
+    ) -> list[str]:
+        """Return the texts that token ids stand for; see `Preparation.decode`."""
+        model = self.named(name)
+        return await model.beside(lambda: model.preparation.decode(ids, skip_special_tokens))
 
     async def cards(self) -> list[ModelCard]:
         """Return what is served here."""

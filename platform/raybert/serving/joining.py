@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from raybert.fusion import FusedHit, Place, reciprocal_rank, weighted_scores
 from raybert.records import Hit
 from raybert.serving.faults import FaultKind, RequestError
 
-FUSIONS = {"rrf": reciprocal_rank, "weighted": weighted_scores}
+FUSIONS: dict[str, Callable[[Mapping[str, Sequence[Hit]]], list[FusedHit]]] = {
+    "rrf": reciprocal_rank,
+    "weighted": weighted_scores,
+}
 """Reciprocal rank (k = 60), or scores scaled to 0..1 within each leg; the sum over the legs."""
 
 

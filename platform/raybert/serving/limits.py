@@ -19,6 +19,8 @@ class Limits(Settings):
     """Texts in one request on the TEI routes (their `max_client_batch_size`)."""
     max_items_cohere: int = 96
     """Texts in one `/v2/embed` request (Cohere's own number)."""
+    max_request_ids: int = 300_000
+    """Lists of token ids, or token ids, in one `/decode` request."""
     max_documents: int = 1000
     """Documents in one rerank request."""
     max_chars: int = 122_880

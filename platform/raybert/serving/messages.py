@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raybert.fusion import Place
+from raybert.serving.preparing import Side
 
 Task = Literal["query", "document"]
 """What a text is to its model: chooses the model's own prompt and route."""
@@ -26,6 +27,10 @@ class ModelCard:
         dimension: width of its vectors; 0 where it makes none.
         max_tokens: longest text in tokens, special tokens included.
         labels: scores a pair gets, for a cross-encoder.
+        label_names: what those scores are called.
+        pooling: how its vectors are pooled.
+        dtype: number format it computes in.
+        max_batch_tokens: tokens of one forward pass.
         prompts: names of its prompts.
         similarity: name of its similarity function.
     """
@@ -36,6 +41,10 @@ class ModelCard:
     dimension: int = 0
     max_tokens: int = 0
     labels: int = 0
+    label_names: tuple[str, ...] = ()
+    pooling: str = "mean"
+    dtype: str = "float32"
+    max_batch_tokens: int = 0
     prompts: tuple[str, ...] = ()
     similarity: str = "cosine"
 
@@ -61,6 +70,7 @@ class EmbedCall:
         dimensions: keep this many leading dimensions, then normalise.
         normalize: unit length or not; None leaves the vectors as the model gives them.
         truncate: cut over-long texts instead of refusing them.
+        side: which end of an over-long text is cut off.
         urgent: queue with the small requests whatever the size.
     """
 
@@ -71,6 +81,7 @@ class EmbedCall:
     dimensions: int | None = None
     normalize: bool | None = None
     truncate: bool = False
+    side: Side = "right"
     urgent: bool = False
 
 
@@ -110,6 +121,31 @@ class ScoreCall:
 @dataclass(frozen=True, slots=True)
 class Scored:
     """One score a text, in the order of the texts; float32."""
+
+    scores: NDArray[np.float32]
+    tokens: int
+    truncated: int
+    times: StageTimes = field(default_factory=StageTimes)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifyCall:
+    """Texts, or pairs of texts, to classify.
+
+    Args:
+        raw: the model's own scores instead of probabilities.
+    """
+
+    model: str
+    inputs: Sequence[str] | Sequence[tuple[str, str]]
+    raw: bool = False
+    truncate: bool = True
+    side: Side = "right"
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """Scores `[B, L]` in float32, one a label, in the order of the model's labels."""
 
     scores: NDArray[np.float32]
     tokens: int

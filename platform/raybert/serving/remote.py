@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
 
 from ray.exceptions import RayError
@@ -12,6 +12,8 @@ from ray.serve.handle import DeploymentHandle
 from raybert.errors import OverloadedError, RaybertError
 from raybert.serving.faults import FaultKind, RequestError
 from raybert.serving.messages import (
+    Classified,
+    ClassifyCall,
     EmbedCall,
     Embedded,
     IndexCard,
@@ -21,6 +23,7 @@ from raybert.serving.messages import (
     SearchAnswer,
     SearchCall,
 )
+from raybert.serving.preparing import Piece
 from raybert.serving.stages import Gauges
 
 _T = TypeVar("_T")
@@ -77,6 +80,27 @@ class RemoteModels:
                 for name, value in numbers.items():
                     into[name] = into.get(name, 0.0) + value
         return joined
+
+    async def pieces(
+        self, name: str, texts: Sequence[str], special_tokens: bool, prompt_name: str | None
+    ) -> list[list[Piece]]:
+        """Return the tokens of texts with their places, never cut."""
+        found: list[list[Piece]] = await ask(
+            self._handle, "pieces", name, texts, special_tokens, prompt_name
+        )
+        return found
+
+    async def decode(
+        self, name: str, ids: Sequence[Sequence[int]], skip_special_tokens: bool
+    ) -> list[str]:
+        """Return the texts that token ids stand for."""
+        found: list[str] = await ask(self._handle, "decode", name, ids, skip_special_tokens)
+        return found
+
+    async def classify(self, call: ClassifyCall) -> Classified:
+        """Return one score a label for each text, or pair of texts."""
+        found: Classified = await ask(self._handle, "classify", call)
+        return found
 
     async def embed(self, call: EmbedCall) -> Embedded:
         """Return one vector a text."""

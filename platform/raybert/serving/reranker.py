@@ -8,7 +8,14 @@ from numpy.typing import NDArray
 
 from raybert.serving.faults import FaultKind, RequestError
 from raybert.serving.host import ModelHost
-from raybert.serving.messages import ModelCard, ScoreCall, Scored, StageTimes
+from raybert.serving.messages import (
+    Classified,
+    ClassifyCall,
+    ModelCard,
+    ScoreCall,
+    Scored,
+    StageTimes,
+)
 
 
 class Reranker(ModelHost):
@@ -35,6 +42,34 @@ class Reranker(ModelHost):
             truncated=found.truncated,
             times=StageTimes(found.milliseconds, computed.queue_ms, computed.compute_ms),
         )
+
+    async def classify(self, call: ClassifyCall) -> Classified:
+        """Score texts, or pairs of texts, by label: probabilities in float32, or raw.
+
+        One label gets the logistic function, several the softmax.
+
+        Raises:
+            RequestError: unknown model, or an input that is too long.
+            OverloadedError: the model's queue is full.
+        """
+        model = self.pick(call.model, "rerank")
+        found = await model.tokenize(call.inputs, call.truncate, call.side)
+        computed = await model.compute(found.tokens)
+        logits = np.stack(computed.rows).reshape(len(call.inputs), -1)
+        return Classified(
+            scores=logits if call.raw else probabilities(logits),
+            tokens=sum(found.tokens.lengths),
+            truncated=found.truncated,
+            times=StageTimes(found.milliseconds, computed.queue_ms, computed.compute_ms),
+        )
+
+
+def probabilities(logits_BL: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the logistic function of one label, the softmax of several; in float32."""
+    if logits_BL.shape[1] == 1:
+        return logistic(logits_BL)
+    softened = torch.softmax(torch.from_numpy(logits_BL), dim=1)
+    return np.asarray(softened.numpy(), dtype=np.float32)
 
 
 def logistic(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,13 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from raybert.encoders import open_encoder
-from raybert.errors import InputError, ModelError
-from raybert.modules import Tokenization
+from raybert.errors import ModelError
 from raybert.records import TokenizedTexts
 from raybert.serving.batcher import Computed, TokenBatcher
 from raybert.serving.faults import FaultKind, RequestError
 from raybert.serving.lanes import BatchSettings
 from raybert.serving.messages import ModelCard
+from raybert.serving.preparing import Preparation, Side, Tokenized
 from raybert.settings import Settings
 
 _T = TypeVar("_T")
@@ -43,15 +42,6 @@ class ModelSettings(Settings):
     """Run Python code that lies in the model folder."""
     batch: BatchSettings = BatchSettings()
     """How texts gather into forward passes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tokenized:
-    """Tokens of a request's texts, and how many of the texts were cut."""
-
-    tokens: TokenizedTexts
-    truncated: int
-    milliseconds: float
 
 
 class ServedModel:
@@ -78,12 +68,8 @@ class ServedModel:
         self.batcher: TokenBatcher[NDArray[np.float32]] = TokenBatcher(
             self._core, batch or BatchSettings(), self._thread
         )
-        tokenization = encoder.tokenizing.tokenization
-        self._unlimited = Tokenization(
-            tokenization.tokenizer, None, do_lower_case=tokenization.do_lower_case
-        )
-        self._frame = _special_frame(tokenization)
-        self.card = _card(name, encoder)
+        self.preparation = Preparation(name, encoder)
+        self.card = _card(name, encoder, self.batcher.settings)
 
     def require(self, capability: str) -> None:
         """Refuse a task this model is not made for.
@@ -96,43 +82,17 @@ class ServedModel:
             message = f"model {self.name!r} cannot do {capability}; it can do {', '.join(able)}"
             raise RequestError(FaultKind.WRONG_TASK, message, "model")
 
-    async def tokenize(self, texts: Sequence[Any], truncate: bool, **prompt: Any) -> Tokenized:
-        """Tokenize texts, or pairs of texts, beside the model's thread.
+    async def tokenize(
+        self, texts: Sequence[Any], truncate: bool, side: Side = "right", **prompt: Any
+    ) -> Tokenized:
+        """Tokenize texts, or pairs of texts, beside the model's thread; see `Preparation.texts`."""
+        return await self.beside(lambda: self.preparation.texts(texts, truncate, side, **prompt))
 
-        Args:
-            texts: strings or pairs of strings.
-            truncate: cut over-long texts instead of refusing them.
-            prompt: `prompt_name`, `task`, as the encoder's `pre` takes them.
-
-        Raises:
-            RequestError: `TOO_LONG` where a text is over the model's limit and must not be cut;
-                `INVALID` for an unknown prompt.
-        """
-        return await self._beside(lambda: self._tokenized(texts, truncate, prompt))
-
-    async def wrap_ids(self, ids: Sequence[Sequence[int]], truncate: bool) -> Tokenized:
-        """Make texts given as token ids what the tokenizer makes of texts.
-
-        Ids that already carry the model's special tokens stay as they are.
-
-        Raises:
-            RequestError: an id outside the vocabulary, or too many of them.
-        """
-        begin = time.perf_counter()
-        vocabulary = len(self.encoder.tokenizer)
-        worst = max((max(row, default=0) for row in ids), default=0)
-        if worst >= vocabulary:
-            message = f"token id {worst} is outside the vocabulary of {vocabulary} tokens"
-            raise RequestError(FaultKind.INVALID, message, "input")
-        rows = [_framed(row, self._frame) for row in ids]
-        limit = self.card.max_tokens
-        long = [at for at, row in enumerate(rows) if limit and len(row) > limit]
-        if long and not truncate:
-            raise self._too_long(long[0], len(rows[long[0]]))
-        tail = self._frame[1]
-        for at in long:
-            rows[at] = [*rows[at][: limit - len(tail)], *tail]
-        return Tokenized(TokenizedTexts(rows), len(long), (time.perf_counter() - begin) * 1e3)
+    async def wrap_ids(
+        self, ids: Sequence[Sequence[int]], truncate: bool, side: Side = "right"
+    ) -> Tokenized:
+        """Take texts given as token ids; see `Preparation.ids`."""
+        return await self.beside(lambda: self.preparation.ids(ids, truncate, side))
 
     async def compute(
         self, tokens: TokenizedTexts, urgent: bool = False
@@ -176,7 +136,8 @@ class ServedModel:
         self._thread.shutdown(wait=False)
         self._tokenizing.shutdown(wait=False)
 
-    async def _beside(self, work: Callable[[], _T]) -> _T:
+    async def beside(self, work: Callable[[], _T]) -> _T:
+        """Run work of the CPU on the tokenizing threads."""
         return await asyncio.get_running_loop().run_in_executor(self._tokenizing, work)
 
     def _core(self, tokens: TokenizedTexts) -> list[NDArray[np.float32]]:
@@ -187,38 +148,6 @@ class ServedModel:
         if not finite:
             raise ModelError(f"model {self.name!r} gave numbers that are not finite")
         return list(rows.cpu().numpy())
-
-    def _tokenized(self, texts: Sequence[Any], truncate: bool, prompt: dict[str, Any]) -> Tokenized:
-        begin = time.perf_counter()
-        try:
-            tokens: TokenizedTexts = self.encoder.pre(texts, **prompt)
-        except InputError as error:
-            raise RequestError(FaultKind.INVALID, str(error)) from None
-        cut = self._cut(texts, tokens, prompt)
-        if cut and not truncate:
-            at, length = next(iter(cut.items()))
-            raise self._too_long(at, length)
-        return Tokenized(tokens, len(cut), (time.perf_counter() - begin) * 1e3)
-
-    def _cut(
-        self, texts: Sequence[Any], tokens: TokenizedTexts, prompt: dict[str, Any]
-    ) -> dict[int, int]:
-        """Return the full length of each text that was cut, by row.
-
-        Only texts exactly at the limit can have been cut; those alone are tokenized again.
-        """
-        limit = self.card.max_tokens
-        full = [at for at, length in enumerate(tokens.lengths) if limit and length >= limit]
-        if not full:
-            return {}
-        before = self.encoder.tokenizing.prompt(**prompt) if prompt else ""
-        lengths = self._unlimited([_with_prompt(before, texts[at]) for at in full]).lengths
-        return {at: length for at, length in zip(full, lengths, strict=True) if length > limit}
-
-    def _too_long(self, at: int, tokens: int) -> RequestError:
-        limit = self.card.max_tokens
-        message = f"input {at} has {tokens} tokens; model {self.name!r} takes at most {limit}"
-        return RequestError(FaultKind.TOO_LONG, message, "input")
 
 
 def open_served(name: str, settings: ModelSettings, tokenizing: ThreadPoolExecutor) -> ServedModel:
@@ -238,7 +167,7 @@ def open_served(name: str, settings: ModelSettings, tokenizing: ThreadPoolExecut
     return ServedModel(name, encoder, settings.batch, tokenizing)
 
 
-def _card(name: str, encoder: Any) -> ModelCard:
+def _card(name: str, encoder: Any, batch: BatchSettings) -> ModelCard:
     dense = "dense" in encoder.capabilities
     return ModelCard(
         name=name,
@@ -247,28 +176,24 @@ def _card(name: str, encoder: Any) -> ModelCard:
         dimension=encoder.get_embedding_dimension() if dense else 0,
         max_tokens=encoder.max_seq_length or 0,
         labels=0 if dense else int(getattr(encoder, "num_labels", 0)),
+        pooling=_pooling(encoder),
+        max_batch_tokens=batch.max_batch_tokens,
+        dtype=str(getattr(encoder, "dtype", "float32")).removeprefix("torch."),
+        label_names=() if dense else _label_names(encoder),
         prompts=tuple(encoder.prompts),
         similarity=getattr(encoder, "similarity_fn_name", None) or "cosine",
     )
 
 
-def _special_frame(tokenization: Any) -> tuple[list[int], list[int]]:
-    """Return the special tokens a tokenizer puts before and after a text."""
-    empty = list(tokenization([""]).input_ids[0])
-    filled = list(tokenization(["a"]).input_ids[0])
-    before = 0
-    while before < len(empty) and empty[before] == filled[before]:
-        before += 1
-    return empty[:before], empty[before:]
+def _label_names(encoder: Any) -> tuple[str, ...]:
+    """Return the names of a classifier's labels, in the order of its scores."""
+    first = next(iter(getattr(encoder, "model", ())), None)
+    config = getattr(getattr(first, "model", None), "config", None)
+    labels = getattr(config, "id2label", None) or {}
+    return tuple(str(labels[each]) for each in sorted(labels))
 
 
-def _framed(ids: Sequence[int], frame: tuple[list[int], list[int]]) -> list[int]:
-    before, after = frame
-    row = list(ids)
-    has_before = row[: len(before)] == before
-    has_after = not after or row[-len(after) :] == after
-    return row if row and has_before and has_after else [*before, *row, *after]
-
-
-def _with_prompt(prompt: str, text: Any) -> Any:
-    return prompt + text if isinstance(text, str) else (prompt + text[0], text[1])
+def _pooling(encoder: Any) -> str:
+    """Return how an encoder pools, its modes joined by a plus where it has several."""
+    modes = (getattr(module, "modes", None) for module in getattr(encoder, "model", ()))
+    return "+".join(next((each for each in modes if each), ("mean",)))

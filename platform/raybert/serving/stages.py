@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from raybert.serving.messages import (
+    Classified,
+    ClassifyCall,
     EmbedCall,
     Embedded,
     IndexCard,
@@ -14,6 +17,7 @@ from raybert.serving.messages import (
     SearchAnswer,
     SearchCall,
 )
+from raybert.serving.preparing import Piece
 
 Gauges = dict[str, dict[str, float]]
 """A stage's numbers by model name: `queued_tokens`, `batches`, …"""
@@ -28,6 +32,18 @@ class Serves(Protocol):
 
     async def gauges(self) -> Gauges:
         """Return each model's batcher counters."""
+        ...
+
+    async def pieces(
+        self, name: str, texts: Sequence[str], special_tokens: bool, prompt_name: str | None
+    ) -> list[list[Piece]]:
+        """Return the tokens of texts with their places, never cut."""
+        ...
+
+    async def decode(
+        self, name: str, ids: Sequence[Sequence[int]], skip_special_tokens: bool
+    ) -> list[str]:
+        """Return the texts that token ids stand for."""
         ...
 
 
@@ -48,6 +64,10 @@ class Reranks(Serves, Protocol):
 
     async def score(self, call: ScoreCall) -> Scored:
         """Return one score a text, given the query and the text together."""
+        ...
+
+    async def classify(self, call: ClassifyCall) -> Classified:
+        """Return one score a label for each text, or pair of texts."""
         ...
 
 
