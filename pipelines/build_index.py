@@ -21,7 +21,9 @@ from raybert.errors import ArtifactError
 from raybert.index import build_index, finished_index
 from raybert.modules import locate_model
 from raybert.settings import JobSettings, Names, run_job
-from raybert.tracking import job
+from raybert.tracking import Run, job
+
+_BUILD = {"embeddings", "out", "kind", "shards", "metric", "rescore", "min_recall"}
 
 
 class BuildIndex(JobSettings):
@@ -29,8 +31,14 @@ class BuildIndex(JobSettings):
 
     embeddings: str
     """Folder of the embeddings artifact."""
-    kind: Literal["flat"] = "flat"
-    """How the index searches; flat compares with every vector."""
+    kind: Literal["flat", "hnsw", "ivf", "int8", "binary"] = "flat"
+    """flat compares with every vector; hnsw and ivf with few; int8 and binary keep a byte or a bit
+    a dimension."""
+    rescore: Literal["none", "int8", "float32"] | None = None
+    """What int8 and binary score their candidates by, kept on disk; default: none for int8, int8
+    for binary."""
+    min_recall: float | None = Field(None, gt=0, le=1)
+    """Recall@10 against exact search to reach or be refused; default: try for 0.98, else warn."""
     shards: int = Field(1, ge=1)
     """Parts the index is cut into; building holds one part in memory."""
     metric: Literal["cosine", "dot", "euclidean", "manhattan"] | None = None
@@ -48,7 +56,7 @@ class BuildIndex(JobSettings):
 def main(settings: BuildIndex) -> str:
     """Build the index; returns where it lies."""
     embeddings = read_manifest(settings.embeddings, kind="embeddings")
-    build = settings.model_dump(include={"embeddings", "out", "kind", "shards", "metric"})
+    build = settings.model_dump(include=_BUILD)
     if (done := finished_index(**build)) is not None:
         print(f"nothing to do: all {done.rows:,} rows are indexed already")
         return settings.out
@@ -64,7 +72,7 @@ def main(settings: BuildIndex) -> str:
             mlflow_run=run.run_id,
             probes=settings.probes,
         )
-        run.metrics(_metrics(manifest))
+        _record(run, manifest)
     print(f"{manifest.rows:,} rows in {settings.shards} shard(s), {_summary(manifest)}")
     return settings.out
 
@@ -86,21 +94,22 @@ def _documents(settings: BuildIndex, embeddings: Manifest) -> Iterator[pa.Table]
     return read_documents(pieces, columns)
 
 
-def _metrics(manifest: Manifest) -> dict[str, float]:
+def _record(run: Run, manifest: Manifest) -> None:
+    """Record what was measured: recall and time over the efforts tried, and sizes."""
     details = manifest.details
-    return {
-        "rows": manifest.rows,
-        "recall": details["recall"]["value"],
-        "query_milliseconds": details["recall"]["milliseconds"],
-        "bytes_per_vector": details["bytes_per_vector"],
-        "build_seconds": details["build_seconds"],
-    }
+    for tried in details["tried"]:
+        if tried["value"] is not None:
+            run.metric("recall", tried["value"], step=tried["effort"])
+            run.metric("query_milliseconds", tried["milliseconds"], step=tried["effort"])
+    sizes = ("bytes_per_vector", "stored_bytes_per_vector", "build_seconds")
+    run.metrics({"rows": manifest.rows} | {name: details[name] for name in sizes})
 
 
 def _summary(manifest: Manifest) -> str:
     recall: dict[str, Any] = manifest.details["recall"]
+    known = "not measured" if recall["value"] is None else f"{recall['value']:.4f}"
     return (
-        f"recall@{recall['at']} {recall['value']:.4f} on {recall['probes']} probes, "
+        f"recall@{recall['at']} {known} on {recall['probes']} probes, "
         f"{manifest.details['bytes_per_vector']:.0f} bytes a vector"
     )
 

@@ -32,6 +32,7 @@ class FlatShard:
         self._engine = engine
         self._metric = metric
         self._greatest_norm = greatest_norm
+        self.effort = 0
 
     def __len__(self) -> int:
         return int(self._engine.ntotal)

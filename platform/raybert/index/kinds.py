@@ -7,9 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from raybert.errors import InputError
+from raybert.index.ann import GraphShard, ListShard, build_graph, build_lists
 from raybert.index.exact import FlatShard, build_flat
-from raybert.index.metric import Floats, Metric
+from raybert.index.metric import METRICS, Floats, Metric
+from raybert.index.rescoring import QuantizedShard, Store, build_bits, build_bytes
 from raybert.index.search import ShardSearch
+from raybert.vectors import Ranges
+
+Build = Callable[[Floats, Metric, Ranges | None], Any]
+Open = Callable[[Any, Metric, Store | None, dict[str, Any]], ShardSearch]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,22 +23,63 @@ class Kind:
     """One kind of index.
 
     Args:
-        build: prepared vectors [N, D] of one shard to a FAISS index.
-        open: FAISS index, metric and the manifest's details to a searcher.
+        build: prepared vectors [N, D] of one shard, and the corpus's ranges, to a FAISS index.
+        open: FAISS index, metric, store and the manifest's details to a searcher.
         metrics: the metrics it can rank by.
+        efforts: efforts to choose from, least first; none where search is exact.
+        store: what candidates are scored by if nothing else is said; None where there is no store.
+        binary: whether its FAISS index holds bits.
+        ranged: whether building needs the corpus's ranges.
     """
 
-    build: Callable[[Floats, Metric], Any]
-    open: Callable[[Any, Metric, dict[str, Any]], ShardSearch]
-    metrics: tuple[str, ...]
+    build: Build
+    open: Open
+    metrics: tuple[str, ...] = tuple(METRICS)
+    efforts: tuple[int, ...] = ()
+    store: str | None = None
+    binary: bool = False
+    ranged: bool = False
 
 
-def _open_flat(engine: Any, metric: Metric, details: dict[str, Any]) -> ShardSearch:
+def _bytes(vectors_ND: Floats, metric: Metric, ranges: Ranges | None) -> Any:
+    assert ranges is not None, "the builder computes ranges for kinds that need them"
+    return build_bytes(vectors_ND, metric, ranges)
+
+
+def _open_flat(engine: Any, metric: Metric, _: Store | None, details: dict[str, Any]) -> FlatShard:
     return FlatShard(engine, metric, details["greatest_norm"])
 
 
 KINDS: dict[str, Kind] = {
-    "flat": Kind(build_flat, _open_flat, ("cosine", "dot", "euclidean", "manhattan")),
+    "flat": Kind(lambda vectors, metric, _: build_flat(vectors, metric), _open_flat),
+    "hnsw": Kind(
+        lambda vectors, metric, _: build_graph(vectors, metric),
+        lambda engine, metric, _, __: GraphShard(engine, metric),
+        metrics=("cosine", "dot", "euclidean"),
+        efforts=(32, 64, 128, 256, 512, 1024),
+    ),
+    "ivf": Kind(
+        lambda vectors, metric, _: build_lists(vectors, metric),
+        lambda engine, metric, _, __: ListShard(engine, metric),
+        metrics=("cosine", "dot", "euclidean"),
+        efforts=(4, 8, 16, 32, 64, 128, 256, 512),
+    ),
+    "int8": Kind(
+        _bytes,
+        lambda engine, metric, store, _: QuantizedShard(engine, metric, store, binary=False),
+        metrics=("cosine", "dot", "euclidean"),
+        efforts=(1, 2, 4, 8),
+        store="none",
+        ranged=True,
+    ),
+    "binary": Kind(
+        lambda vectors, _, __: build_bits(vectors),
+        lambda engine, metric, store, _: QuantizedShard(engine, metric, store, binary=True),
+        metrics=("cosine", "dot"),
+        efforts=(2, 4, 8, 16, 32, 64),
+        store="int8",
+        binary=True,
+    ),
 }
 """Kinds of index by name."""
 

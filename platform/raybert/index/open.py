@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import mmap
 from typing import Any
 
 import faiss
 import numpy as np
+import numpy.typing as npt
 
 from raybert.artifacts import Folder, Manifest, Shard, hash_bytes, read_manifest
 from raybert.errors import ArtifactError
 from raybert.index.documents import Documents, open_documents
 from raybert.index.kinds import pick_kind
 from raybert.index.metric import pick_metric
+from raybert.index.rescoring import Store
 from raybert.index.search import Index, ShardSearch
+from raybert.vectors import Ranges
 
 ENGINES = "shards"
+VECTORS = "vectors"
 DOCUMENTS = "documents"
 
 
@@ -35,16 +40,40 @@ def open_index(uri: str, *, verify: bool = True) -> Index:
 
 def open_shards(folder: Folder, manifest: Manifest, *, verify: bool) -> Index:
     """Open the files that a manifest names, whether or not it is written yet."""
-    engines = [shard for shard in manifest.shards if shard.file.startswith(f"{ENGINES}/")]
-    stored = [shard for shard in manifest.shards if shard.file.startswith(f"{DOCUMENTS}/")]
     if verify:
         for shard in manifest.shards:
             _verify(folder, shard)
-    kind, metric = pick_kind(manifest.details["kind"]), pick_metric(manifest.details["metric"])
+    details = manifest.details
+    kind, metric = pick_kind(details["kind"]), pick_metric(details["metric"])
+    engines = [_engine(folder, shard, kind.binary) for shard in _within(manifest, ENGINES)]
+    stores = _stores(folder, manifest) or [None] * len(engines)
     searchers: list[ShardSearch] = [
-        kind.open(_engine(folder, shard), metric, manifest.details) for shard in engines
+        kind.open(engine, metric, store, details)
+        for engine, store in zip(engines, stores, strict=True)
     ]
-    return Index(manifest, searchers, Documents([open_documents(folder, s) for s in stored]))
+    documents = [open_documents(folder, shard) for shard in _within(manifest, DOCUMENTS)]
+    index = Index(manifest, searchers, Documents(documents))
+    if details.get("effort"):
+        index.effort = details["effort"]
+    return index
+
+
+def _within(manifest: Manifest, room: str) -> list[Shard]:
+    return [shard for shard in manifest.shards if shard.file.startswith(f"{room}/")]
+
+
+def _stores(folder: Folder, manifest: Manifest) -> list[Store | None]:
+    lists = manifest.details.get("ranges")
+    ranges = None if lists is None else Ranges.from_lists(lists)
+    return [Store(_array(folder, shard), ranges) for shard in _within(manifest, VECTORS)]
+
+
+def _array(folder: Folder, shard: Shard) -> npt.NDArray[Any]:
+    if folder.local is None:
+        data = io.BytesIO(folder.read_bytes(shard.file))
+        return np.asarray(np.load(data, allow_pickle=False))
+    mapped: npt.NDArray[Any] = np.load(folder.local / shard.file, mmap_mode="r", allow_pickle=False)
+    return mapped
 
 
 def _verify(folder: Folder, shard: Shard) -> None:
@@ -73,13 +102,14 @@ def _measured(folder: Folder, shard: Shard) -> tuple[int, str]:
         raise ArtifactError(f"{folder.path(shard.file)}: no such file") from None
 
 
-def _engine(folder: Folder, shard: Shard) -> Any:
+def _engine(folder: Folder, shard: Shard, binary: bool) -> Any:
     """Read a FAISS index: mapped from a local file, from memory where it is remote."""
+    read = faiss.read_index_binary if binary else faiss.read_index
+    deserialize = faiss.deserialize_index_binary if binary else faiss.deserialize_index
     try:
         if folder.local is not None:
-            return faiss.read_index(str(folder.local / shard.file), faiss.IO_FLAG_MMAP_IFC)
-        data = np.frombuffer(folder.read_bytes(shard.file), dtype=np.uint8)
-        return faiss.deserialize_index(data)
+            return read(str(folder.local / shard.file), faiss.IO_FLAG_MMAP_IFC)
+        return deserialize(np.frombuffer(folder.read_bytes(shard.file), dtype=np.uint8))
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise ArtifactError(f"{folder.path(shard.file)}: no FAISS index: {reason}") from None

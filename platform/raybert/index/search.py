@@ -20,6 +20,9 @@ from raybert.vectors.topk import MISSING
 class ShardSearch(Protocol):
     """Search in one shard; a kind of index is one class of this shape."""
 
+    effort: int
+    """How far a search looks; what it counts is the kind's own affair."""
+
     def __len__(self) -> int: ...
 
     def search(self, queries_QD: Floats, k: int) -> TopK:
@@ -63,6 +66,16 @@ class Index:
     def metric(self) -> Metric:
         """The similarity it ranks by."""
         return pick_metric(self.manifest.details["metric"])
+
+    @property
+    def effort(self) -> int:
+        """How far a search looks; set it to trade time for recall. An exact kind ignores it."""
+        return self._shards[0].effort
+
+    @effort.setter
+    def effort(self, effort: int) -> None:
+        for shard in self._shards:
+            shard.effort = effort
 
     @property
     def settings(self) -> dict[str, Any]:

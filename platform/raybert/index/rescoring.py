@@ -1,0 +1,105 @@
+"""Quantized search in one shard: bytes or bits find candidates, stored vectors score them again.
+
+The effort is how many candidates are fetched for each result. Stored vectors are memory-mapped:
+only candidates are read from disk. Shapes: Q queries, C candidates, K results, N rows, D width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from raybert.index.ann import found_rows
+from raybert.index.metric import Floats, Metric
+from raybert.vectors import Ranges, TopK, dequantize, quantize
+
+STORES = ("none", "int8", "float32")
+"""What candidates are scored by: what found them, bytes on disk, or floats on disk."""
+
+
+class Store:
+    """Vectors to score candidates by.
+
+    Args:
+        stored: [N, D] float32, or uint8 with `ranges`; may be memory-mapped.
+        ranges: the ranges of the bytes.
+    """
+
+    def __init__(self, stored: npt.NDArray[Any], ranges: Ranges | None) -> None:
+        self._stored = stored
+        self._ranges = ranges
+
+    def vectors(self, rows: npt.NDArray[np.int64]) -> Floats:
+        """Return float vectors [Q, C, D] of rows [Q, C]."""
+        found = np.asarray(self._stored[rows])
+        if found.dtype == np.float32:
+            return found
+        return dequantize(found, "uint8", dimension=found.shape[-1], ranges=self._ranges)
+
+
+class QuantizedShard:
+    """Candidates by a quantized engine, then order by the store.
+
+    Args:
+        engine: a FAISS scalar quantizer or binary flat index.
+        metric: the metric to rank by.
+        store: vectors to score candidates by; None keeps the engine's own scores.
+        binary: whether the engine compares bits.
+    """
+
+    def __init__(self, engine: Any, metric: Metric, store: Store | None, *, binary: bool) -> None:
+        self._engine = engine
+        self._metric = metric
+        self._store = store
+        self._binary = binary
+        self.effort = 1
+
+    def __len__(self) -> int:
+        return int(self._engine.ntotal)
+
+    def search(self, queries_QD: Floats, k: int) -> TopK:
+        """Return the `k` best rows found."""
+        k = min(k, len(self))
+        if self._store is None:
+            raw, rows = self._candidates(queries_QD, k)
+            keys = -raw if self._binary else self._metric.keys(raw)
+            return found_rows(self._metric, keys.astype(np.float64), rows, k)
+        _, rows = self._candidates(queries_QD, min(k * self.effort, len(self)))
+        vectors = self._store.vectors(np.maximum(rows, 0))
+        return found_rows(self._metric, self._metric.exact_keys(queries_QD, vectors), rows, k)
+
+    def _candidates(self, queries_QD: Floats, count: int) -> tuple[Any, Any]:
+        bits = quantize(queries_QD, "ubinary") if self._binary else queries_QD
+        raw, rows = self._engine.search(bits, count)
+        return raw, rows
+
+
+def build_bytes(vectors_ND: Floats, metric: Metric, ranges: Ranges) -> Any:
+    """Return a FAISS index of one byte a dimension, cut by the whole corpus's ranges.
+
+    FAISS reads a byte as `dequantize(…, "uint8")` does, so it is given those bytes as they are.
+    """
+    engine = faiss.IndexScalarQuantizer(
+        vectors_ND.shape[1], faiss.ScalarQuantizer.QT_8bit, metric.code
+    )
+    spans = np.where(ranges.high > ranges.low, ranges.high - ranges.low, np.float32(255))
+    faiss.copy_array_to_vector(np.concatenate([ranges.low, spans]), engine.sq.trained)
+    engine.is_trained = True
+    engine.add_sa_codes(quantize(vectors_ND, "uint8", ranges).astype(np.uint8, copy=False))
+    return engine
+
+
+def build_bits(vectors_ND: Floats) -> Any:
+    """Return a FAISS index of one bit a dimension, compared by Hamming distance."""
+    bits = quantize(vectors_ND, "ubinary").astype(np.uint8, copy=False)
+    engine = faiss.IndexBinaryFlat(bits.shape[1] * 8)
+    engine.add(bits)
+    return engine
+
+
+def stored_vectors(vectors_ND: Floats, store: str, ranges: Ranges | None) -> npt.NDArray[Any]:
+    """Return what a store keeps of prepared vectors."""
+    return vectors_ND if store == "float32" else quantize(vectors_ND, "uint8", ranges)
