@@ -27,6 +27,7 @@ def write_embeddings(tmp_path: Path) -> WriteEmbeddings:
         shard_rows: int = 1000,
         similarity: str = "cosine",
         model: str = "m1",
+        **encoding: Any,
     ) -> str:
         folder = Folder(tmp_path / name)
         array = np.asarray(vectors, dtype=np.float32)
@@ -47,7 +48,12 @@ def write_embeddings(tmp_path: Path) -> WriteEmbeddings:
             folder,
             Manifest(
                 kind="embeddings",
-                settings={"model": "models/m", "text_column": "text", "truncate_dim": None},
+                settings={
+                    "model": "models/m",
+                    "text_column": "text",
+                    "truncate_dim": None,
+                    **encoding,
+                },
                 rows=len(array),
                 inputs=(
                     Input(kind="corpus", uri="docs.jsonl", fingerprint="c1"),

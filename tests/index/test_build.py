@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,6 +104,19 @@ def test_zero_query_scores_zero_everywhere_and_ties_go_by_id(
     assert [(hit.id, hit.score) for hit in hits] == [(f"d00000{i}", 0.0) for i in range(3)]
 
 
+@pytest.mark.parametrize("metric", ["dot", "euclidean", "manhattan"])
+def test_queries_are_scaled_as_the_documents_were(
+    write_embeddings: WriteEmbeddings, tmp_path: Path, metric: str
+) -> None:
+    corpus = random(100)
+    unit = corpus / np.linalg.norm(corpus, axis=1, keepdims=True)
+    build_index(write_embeddings(unit, similarity=metric, normalize=True), str(tmp_path / "index"))
+    index = open_index(str(tmp_path / "index"))
+    (long,), (short,) = index.search(corpus[:1] * 9, 5), index.search(unit[:1], 5)
+    assert [hit.id for hit in long] == [hit.id for hit in short]
+    assert [hit.score for hit in long] == pytest.approx([hit.score for hit in short], abs=1e-6)
+
+
 def test_manifest_says_what_the_index_is(write_embeddings: WriteEmbeddings, tmp_path: Path) -> None:
     embeddings = write_embeddings(random(300), similarity="dot")
     manifest = build_index(embeddings, str(tmp_path / "index"), shards=2, mlflow_run="r1")
@@ -169,6 +186,25 @@ def test_unfinished_build_starts_again_cleanly(
         open_index(out.uri)
     assert build_index(embeddings, out.uri).fingerprint == clean.fingerprint
     assert out.names("shards") == ["00000.faiss"]
+
+
+def test_killed_build_starts_again_and_ends_the_same(
+    write_embeddings: WriteEmbeddings, tmp_path: Path, root: Path
+) -> None:
+    embeddings, out = write_embeddings(random(20_000, 64), shard_rows=5000), tmp_path / "index"
+    clean = build_index(embeddings, str(tmp_path / "clean"), shards=80, probes=20)
+    script = f"from raybert.index import build_index; build_index({embeddings!r}, {str(out)!r}, "
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{script}shards=80, probes=20)"],
+        env={**os.environ, "PYTHONPATH": str(root / "platform")},
+    ) as process:
+        while len(list(out.glob("shards/*.faiss"))) < 3 and process.poll() is None:
+            time.sleep(0.001)
+        process.kill()
+    assert not (out / "manifest.json").exists()
+    again = build_index(embeddings, str(out), shards=80, probes=20)
+    assert again.fingerprint == clean.fingerprint
+    assert open_index(str(out)).search(random(1, 64), 5)
 
 
 @pytest.mark.parametrize("file", ["shards/00001.faiss", "documents/00000.arrow"])

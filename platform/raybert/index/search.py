@@ -128,6 +128,9 @@ class Index:
         if not np.isfinite(rows).all():
             bad = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
             raise InputError(f"query {bad} holds NaN or infinite values")
+        if self.settings.get("normalize") and self.metric.name != "cosine":
+            # documents were scaled to length 1 when they were encoded: so must the queries be
+            rows = pick_metric("cosine").prepare(rows)
         return self.metric.prepare(rows)
 
     def _merged(self, lists: Sequence[tuple[Any, Any]], top_k: int) -> list[Hit]:
