@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from raybert.encoders import CrossEncoder as CrossEncoder
     from raybert.encoders import DenseEncoder as DenseEncoder
+    from raybert.encoders import SparseEncoder as SparseEncoder
     from raybert.encoders import open_encoder as open_encoder
 
 __version__ = "0.1.0"
-__all__ = ["CrossEncoder", "DenseEncoder", "__version__", "open_encoder"]
+__all__ = ["CrossEncoder", "DenseEncoder", "SparseEncoder", "__version__", "open_encoder"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,7 @@ from raybert.encoders.cross import CrossEncoder
 from raybert.encoders.dense import DenseEncoder
 from raybert.encoders.endpoint import EndpointEncoder
 from raybert.encoders.open import open_encoder
+from raybert.encoders.sparse import SparseEncoder
 from raybert.encoders.tokenizing import Tokenizing, open_tokenizing
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Encoder",
     "EndpointEncoder",
     "ModelCard",
+    "SparseEncoder",
     "Tokenizing",
     "open_encoder",
     "open_tokenizing",

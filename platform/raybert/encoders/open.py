@@ -8,12 +8,14 @@ from typing import Any
 from raybert.encoders.base import Encoder
 from raybert.encoders.cross import CrossEncoder
 from raybert.encoders.dense import DenseEncoder
+from raybert.encoders.sparse import SparseEncoder
 from raybert.errors import ModelError
 from raybert.modules import Checkpoint, locate_model, read_checkpoint
 
 ENCODERS: dict[str, type[Encoder]] = {
     "SentenceTransformer": DenseEncoder,
     "CrossEncoder": CrossEncoder,
+    "SparseEncoder": SparseEncoder,
 }
 """`model_type` of `config_sentence_transformers.json` to encoder."""
 
@@ -50,4 +52,6 @@ def encoder_class(checkpoint: Checkpoint) -> type[Encoder]:
         return DenseEncoder
     if checkpoint.architecture.endswith("ForSequenceClassification"):
         return CrossEncoder
+    if checkpoint.architecture.endswith("ForMaskedLM"):
+        return SparseEncoder
     return DenseEncoder

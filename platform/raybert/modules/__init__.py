@@ -7,6 +7,8 @@ from raybert.modules.module import Features, Module, ModuleSequence, Opening
 from raybert.modules.normalize import Normalize
 from raybert.modules.pooling import Pooling
 from raybert.modules.registry import MODULES, module_class, open_modules
+from raybert.modules.sparse_auto_encoder import SparseAutoEncoder
+from raybert.modules.splade_pooling import SpladePooling
 from raybert.modules.tokenization import Text, Tokenization
 from raybert.modules.transformer import Transformer
 
@@ -21,6 +23,8 @@ __all__ = [
     "Normalize",
     "Opening",
     "Pooling",
+    "SparseAutoEncoder",
+    "SpladePooling",
     "Text",
     "Tokenization",
     "Transformer",

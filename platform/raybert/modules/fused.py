@@ -107,6 +107,26 @@ class PackedLinear:
         return y
 
 
+class FusedLinear:
+    """Stands in for a wide layer's `forward`, such as a language model's over its vocabulary."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        self.linear = linear
+        self._packed: tuple[Any, PackedLinear] | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return W x + b."""
+        if torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype != torch.float32:
+            return F.linear(x, self.linear.weight, self.linear.bias)
+        state, packed = versions(self.linear), self._packed
+        if packed is None or packed[0] != state:
+            packed = self._packed = (state, PackedLinear(self.linear))
+        return packed[1](x)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_packed": None}
+
+
 class PackedLayer:
     """One post-norm transformer layer over flat tokens [B·T, D]."""
 
@@ -191,13 +211,27 @@ class FusedForward:
 
     def _layers(self) -> list[PackedLayer]:
         """Return the packed layers, packing them if the weights have changed."""
-        state = [(weight.data_ptr(), weight._version) for weight in self.stack.parameters()]
-        packed = self._packed
+        state, packed = versions(self.stack), self._packed
         if packed is None or packed[0] != state:
             layers = [self.parts(layer) for layer in self.stack.layer]
             built = [PackedLayer(layer, self.heads, self.activation) for layer in layers]
             packed = self._packed = (state, built)
         return packed[1]
+
+
+def versions(module: nn.Module) -> list[tuple[int, int]]:
+    """Return what changes when a module's weights change or move."""
+    return [(weight.data_ptr(), weight._version) for weight in module.parameters()]
+
+
+def fuse_head(model: Any) -> bool:
+    """Give a masked language model's product with its vocabulary the faster forward."""
+    head: Any = model.get_output_embeddings()
+    packable = isinstance(head, nn.Linear) and head.bias is not None
+    if not (packable and torch.backends.mkldnn.is_available()):  # type: ignore[no-untyped-call]
+        return False
+    head.forward = FusedLinear(head)
+    return True
 
 
 def fuse(model: nn.Module) -> bool:

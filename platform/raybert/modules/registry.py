@@ -11,8 +11,11 @@ from raybert.modules.module import Module, ModuleSequence, Opening
 
 MODULES: dict[str, str] = {
     "Dense": "raybert.modules.dense",
+    "MLMTransformer": "raybert.modules.transformer",
     "Normalize": "raybert.modules.normalize",
     "Pooling": "raybert.modules.pooling",
+    "SparseAutoEncoder": "raybert.modules.sparse_auto_encoder",
+    "SpladePooling": "raybert.modules.splade_pooling",
     "Transformer": "raybert.modules.transformer",
 }
 """Class name, as the last part of a type string names it, to the file that holds the class."""

@@ -19,7 +19,7 @@ from raybert.modules.checkpoint import (
     weights_file,
     write_config,
 )
-from raybert.modules.fused import fuse
+from raybert.modules.fused import fuse, fuse_head
 from raybert.modules.module import Features, Module, Opening
 from raybert.modules.tokenization import Tokenization, transformer_settings
 
@@ -53,6 +53,8 @@ class Transformer(Module):
         self.task = task
         self._output, self._feature = _task(task, "Transformer")[1:]
         fuse(model)
+        if task == "fill-mask":
+            fuse_head(model)
         accepted = inspect.signature(model.forward).parameters
         self._inputs = [name for name in INPUTS if name in accepted]
 
@@ -113,6 +115,15 @@ class Transformer(Module):
         if getattr(output, "hidden_states", None) is not None:
             features["all_layer_embeddings"] = output.hidden_states
         return features
+
+
+class MLMTransformer(Transformer):
+    """A masked language model, under the name it had up to version 5.3."""
+
+    @classmethod
+    def load(cls, folder: Path, opening: Opening) -> Self:
+        """Read the model; its task is to fill masks."""
+        return cls.open(folder, opening, "fill-mask")
 
 
 def open_config(folder: Path, opening: Opening) -> Any:
