@@ -111,11 +111,11 @@ def test_a_cross_encoder_orders_the_candidates(
     assert "rerank" in answer.stages_ms
 
 
-class Slow:
+class Slow(Reranker):
     """A reranking stage that takes its time, or refuses."""
 
     def __init__(self, reranker: Reranker, fault: Exception | None = None) -> None:
-        self.cards, self.gauges = reranker.cards, reranker.gauges
+        super().__init__(reranker.models.values())
         self.fault = fault
 
     async def score(self, call: ScoreCall) -> Any:

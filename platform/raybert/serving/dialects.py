@@ -114,6 +114,7 @@ _BY_PATH: dict[str, Dialect] = {
     "/v2/embed": COHERE,
     "/rerank": TEI,
     "/embed": TEI,
+    "/invocations": TEI,
     "/embed_sparse": TEI,
     "/predict": TEI,
     "/similarity": TEI,
@@ -126,4 +127,4 @@ _BY_PATH: dict[str, Dialect] = {
 
 def dialect_of(path: str) -> Dialect:
     """Return the dialect a path speaks; ours words faults as OpenAI does."""
-    return _BY_PATH.get(path.rstrip("/"), OPENAI)
+    return TEI if path == "/" else _BY_PATH.get(path.rstrip("/"), OPENAI)

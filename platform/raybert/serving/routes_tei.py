@@ -32,10 +32,12 @@ _TOKENIZING_THREADS = 2
 
 
 def tei_routes(desk: Desk) -> APIRouter:
-    """Return `/embed`, `/predict`, `/similarity`, `/tokenize`, `/decode` and `/info`."""
+    """Return `/embed`, `/predict`, `/similarity`, `/tokenize`, `/decode` and `/info`.
+
+    `POST /` and `/invocations` are `/embed` too: Hugging Face's client posts to the root.
+    """
     router = APIRouter(tags=["TEI"], responses=_ERRORS)
 
-    @router.post("/embed", responses={200: {"model": list[list[float]]}})
     async def embed(request: TeiEmbedRequest) -> Response:
         """Embed texts or token ids: always a list of vectors."""
         call = EmbedCall(
@@ -50,6 +52,11 @@ def tei_routes(desk: Desk) -> APIRouter:
         found = await desk.embed(call)
         headers = time_headers(found.tokens, found.truncated, found.times)
         return json_response(found.vectors, headers=headers)
+
+    for path in ("/embed", "/", "/invocations"):
+        router.add_api_route(
+            path, embed, methods=["POST"], responses={200: {"model": list[list[float]]}}
+        )
 
     @router.post("/predict", responses={200: {"model": list[TeiPrediction]}})
     async def predict(request: TeiPredictRequest) -> Response:

@@ -43,7 +43,7 @@ class TeiEmbedRequest(TeiRequest):
 
 
 class TeiPredictRequest(TeiRequest):
-    """Body of `POST /predict`: a text, a pair, or a list of texts or pairs in lists of their own."""
+    """Body of `POST /predict`: a text, a pair, or a list of either, each in a list of its own."""
 
     inputs: StrictStr | list[StrictStr] | list[list[StrictStr]]
     raw_scores: StrictBool = False
