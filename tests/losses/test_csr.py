@@ -55,7 +55,7 @@ def test_equals_the_oracle(
             features.append({**column, DECODED_AUX: named[DECODED_AUX] if with_aux else None})
         return theirs(features, None)
 
-    assert_same(our_loss, oracle_loss, drawn, floor=5e-6)
+    assert_same(our_loss, oracle_loss, drawn)
 
 
 def test_equal_targets_are_measured_plainly() -> None:

@@ -63,7 +63,6 @@ def test_equal_the_oracle(
         lambda *tensors: ours(LossInputs.of(*tensors), labels),
         lambda *tensors: theirs.compute_loss_from_embeddings(list(tensors), labels),
         columns,
-        floor=5e-6,
     )
 
 
@@ -82,7 +81,6 @@ def test_angle_with_negatives_equals_the_oracle(
         lambda *tensors: ours(LossInputs.of(*tensors), labels),
         lambda *tensors: theirs.compute_loss_from_embeddings(list(tensors), labels),
         columns,
-        floor=5e-6,
     )
 
 

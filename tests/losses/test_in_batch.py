@@ -75,7 +75,6 @@ def test_ranking_equals_the_oracle(
         lambda *tensors: ours(LossInputs.of(*tensors)),
         lambda *tensors: theirs.compute_loss_from_embeddings(list(tensors), torch.empty(0)),
         columns,
-        floor=1e-5,
     )
 
 
@@ -153,7 +152,7 @@ def test_guided_equals_the_oracle(
     column_model: Any,
     bare: Callable[..., Any],
 ) -> None:
-    columns = draw_columns(data, data.draw(st.integers(2, 3)), widths=(2, 3, 8))
+    columns = draw_columns(data, data.draw(st.integers(2, 3)), widths=(2, 3, 8), coarse=False)
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 999)))
     self_guided = data.draw(st.booleans())
     guides = [column.clone() for column in columns]
@@ -171,7 +170,6 @@ def test_guided_equals_the_oracle(
         lambda *tensors: ours(LossInputs.of(*tensors, guide=guides)),
         oracle_gist(bare, column_model(), guides, **arguments),
         columns,
-        floor=3e-5,
     )
 
 
@@ -210,8 +208,10 @@ def test_mega_batch_equals_the_oracle(
     column_model: Any,
 ) -> None:
     columns = draw_columns(data, 2)
-    ours = MegaBatchMarginLoss()
-    theirs = oracle.MegaBatchMarginLoss(column_model(), use_mini_batched_version=False)
+    # No cosine of small whole numbers lies on these margins, where the gradient has a step.
+    margins = {"positive_margin": 0.8123, "negative_margin": 0.3211}
+    ours = MegaBatchMarginLoss(**margins)
+    theirs = oracle.MegaBatchMarginLoss(column_model(), use_mini_batched_version=False, **margins)
     assert_same(
         lambda *tensors: ours(LossInputs.of(*tensors)),
         lambda *tensors: theirs.calculate_loss([[tensor] for tensor in tensors]),

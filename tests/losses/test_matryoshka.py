@@ -55,7 +55,6 @@ def test_equals_the_oracle(
         lambda *tensors: ours(LossInputs.of(*tensors)),
         lambda *tensors: theirs([{"sentence_embedding": each} for each in tensors], None),
         columns,
-        floor=5e-6,
     )
 
 

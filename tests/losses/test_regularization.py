@@ -45,7 +45,6 @@ def test_equals_the_oracle(
         lambda *tensors: ours.terms(LossInputs.of(*tensors)),
         lambda *tensors: theirs.compute_loss_from_embeddings(list(tensors)),
         columns,
-        floor=1e-5,
     )
 
 

@@ -70,6 +70,7 @@ def test_pointwise_equal_the_oracle(
             texts, labels
         ),
         [logits],
+        floor=2e-6,
     )
 
 
@@ -95,7 +96,7 @@ def test_margins_equal_the_oracle(
         return bare(oracle.MarginMSELoss, model=model, **attributes)(texts, labels)
 
     ours = MarginMSELoss(torch.sigmoid)
-    assert_same(lambda tensor: ours(LossInputs.of(*tensor), labels), theirs, [logits])
+    assert_same(lambda tensor: ours(LossInputs.of(*tensor), labels), theirs, [logits], floor=2e-6)
 
 
 @settings(max_examples=40, deadline=None)
@@ -134,7 +135,7 @@ def test_ranking_equals_the_oracle(
         scored += [tensor[torch.arange(rows), column] for column in own[1:]]
         return MultipleNegativesRankingLoss(count)(LossInputs.of(*scored))
 
-    assert_same(ours, theirs, [logits], floor=5e-6)
+    assert_same(ours, theirs, [logits], floor=2e-6)
 
 
 @settings(max_examples=30, deadline=None)
