@@ -154,6 +154,24 @@ def test_documents_come_back_by_id_in_the_order_asked(
         index.documents.take(["é55"])
 
 
+def test_documents_of_several_files_may_lack_columns_but_not_change_type(
+    write_embeddings: WriteEmbeddings, tmp_path: Path
+) -> None:
+    embeddings = write_embeddings(random(3), ["a", "b", "c"])
+    tables = [
+        pa.table({"id": ["a"], "title": [None], "year": [1]}),
+        pa.table({"id": ["b"], "title": ["B"]}),
+        pa.table({"id": ["c"], "year": [2.5], "title": ["C"]}),
+    ]
+    build_index(embeddings, str(tmp_path / "index"), documents=tables)
+    taken = open_index(str(tmp_path / "index")).documents.take(["a", "b", "c"])
+    assert taken == [
+        {"id": "a", "title": None, "year": 1.0},
+        {"id": "b", "title": "B", "year": None},
+        {"id": "c", "title": "C", "year": 2.5},
+    ]
+
+
 def test_without_documents_ids_are_all_there_is(
     write_embeddings: WriteEmbeddings, tmp_path: Path
 ) -> None:

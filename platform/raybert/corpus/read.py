@@ -59,6 +59,12 @@ def read_rows(piece: Piece, columns: Columns) -> Iterator[Row]:
         yield _checked(number, identifier, text, fault)
 
 
+def read_cells(piece: Piece, columns: Columns, name: str) -> Iterator[Any]:
+    """Yield the cell of column `name` of every row of a piece, good or rejected, as it stands."""
+    for _, cell, _ in _RECORDS[piece.format](piece, Columns(text=name, id=columns.id)):
+        yield cell
+
+
 def _checked(number: int, identifier: Any, text: Any, fault: str | None) -> Row:
     if isinstance(identifier, int) and not isinstance(identifier, bool):
         identifier = str(identifier)

@@ -62,6 +62,7 @@ class _Spill:
         self._ids = ids
         self._missing: npt.NDArray[np.bool_] = np.ones(len(ids), dtype=np.bool_)
         self._writer: pa.RecordBatchFileWriter | None = None
+        self._schema = pa.schema([])
 
     def add(self, table: pa.Table) -> None:
         """Keep the rows that belong here; of rows with one id, the first."""
@@ -76,8 +77,9 @@ class _Spill:
         self._missing[positions[kept]] = False
         found = table.take(kept).append_column(_ROW, pa.array(positions[kept], pa.int64()))
         if self._writer is None:
+            self._schema = found.schema
             self._writer = pa.ipc.new_file(str(self._path), found.schema)
-        self._writer.write_table(found.cast(self._writer_schema(found)))
+        self._writer.write_table(_fitted(found, self._schema))
 
     def table(self) -> pa.Table:
         """Return all documents in row order."""
@@ -94,9 +96,26 @@ class _Spill:
             order = pc.sort_indices(table[_ROW])
             return table.take(order).drop_columns([_ROW])
 
-    def _writer_schema(self, found: pa.Table) -> pa.Schema:
-        self._schema = getattr(self, "_schema", found.schema)
-        return self._schema
+
+def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Bring a table to the columns and types of the tables before it; a missing column is null.
+
+    Raises:
+        InputError: a column changes its type from one file to the next.
+    """
+    columns = []
+    for field in schema:
+        if field.name not in table.column_names:
+            columns.append(pa.nulls(table.num_rows, field.type))
+            continue
+        try:
+            columns.append(table[field.name].cast(field.type))
+        except pa.ArrowInvalid:
+            raise InputError(
+                f"documents: column {field.name!r} holds {table[field.name].type} in one file "
+                f"and {field.type} in another"
+            ) from None
+    return pa.table(columns, schema=schema)
 
 
 def _payload(table: pa.Table) -> pa.Table:
@@ -108,7 +127,9 @@ def _payload(table: pa.Table) -> pa.Table:
     names = [ID, *(name for name in table.column_names if name not in (ID, VECTOR))]
     chosen = table.select(names)
     fields = [
-        field.with_type(pa.large_string()) if pa.types.is_string(field.type) else field
+        field.with_type(pa.large_string())
+        if pa.types.is_string(field.type) or pa.types.is_null(field.type)
+        else field
         for field in chosen.schema
     ]
     return chosen.cast(pa.schema(fields))
@@ -121,10 +142,10 @@ def _coalesced(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         held.append(table)
         rows += table.num_rows
         if rows >= _ROWS_AT_ONCE:
-            yield pa.concat_tables(held, promote_options="default")
+            yield pa.concat_tables(held, promote_options="permissive")
             held, rows = [], 0
     if held:
-        yield pa.concat_tables(held, promote_options="default")
+        yield pa.concat_tables(held, promote_options="permissive")
 
 
 def _write(folder: Folder, name: str, table: pa.Table) -> Shard:
