@@ -48,11 +48,11 @@ def prepared(vectors: Floats, similarity: str, where: str = "vectors") -> npt.ND
     pick_similarity(similarity)
     if vectors.ndim != 2:
         raise InputError(f"{where} of shape {vectors.shape}: rows of one width are expected")
-    rows = unit_rows(vectors) if similarity == "cosine" else np.ascontiguousarray(vectors, "f4")
-    if not np.isfinite(rows.sum(axis=1)).all():
-        bad = int(np.flatnonzero(~np.isfinite(rows.sum(axis=1)))[0])
+    finite = np.isfinite(vectors.sum(axis=1))
+    if not finite.all():
+        bad = int(np.flatnonzero(~finite)[0])
         raise InputError(f"{where}: row {bad} holds NaN or infinite values")
-    return rows
+    return unit_rows(vectors) if similarity == "cosine" else np.ascontiguousarray(vectors, "f4")
 
 
 def nearest(
