@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer import losses as oracle
 from torch import Tensor, nn
 
+from raybert.encoders import DenseEncoder
 from raybert.losses import (
     CoSENTLoss,
     GISTEmbedLoss,
@@ -20,6 +24,7 @@ from raybert.losses import (
     SpladeLoss,
     total,
 )
+from raybert.records import TokenizedTexts
 from raybert.training.cached_step import EMBEDDING, cached_step, plain_step
 from raybert.training.mini_batches import MiniBatches, TensorRows
 
@@ -225,3 +230,66 @@ def test_evaluation_embeds_once_and_without_gradient() -> None:
         )
     assert calls == [3, 2, 3, 2]
     assert not step.loss.requires_grad
+
+
+QUERIES = ["what is ray", "how to mine negatives", "a cat on a mat", "python", "blue sky", "rain"]
+ANSWERS = [
+    "Ray runs Python on many machines.",
+    "Hard negatives are texts near the query which do not answer it; they are found by search.",
+    "The cat sat down.",
+    "A language, and a snake.",
+    "Air scatters short waves of light more than long ones.",
+    "Water falls from clouds.",
+]
+
+
+@pytest.mark.parametrize("dims", [None, [384, 128, 32]])
+def test_a_real_model_gives_the_reference_value_and_gradients(
+    minilm: Path, dims: list[int] | None
+) -> None:
+    """Cached in sorted mini-batches here, cached or wrapped in the reference implementation."""
+    encoder = DenseEncoder(minilm, device="cpu")
+    loss: Loss = MultipleNegativesRankingLoss()
+    loss = MatryoshkaLoss(loss, dims) if dims else loss
+    columns = [encoder.pre(QUERIES), encoder.pre(ANSWERS)]
+
+    def embed(_: int, tokens: TokenizedTexts) -> Mapping[str, Tensor]:
+        features = encoder.model(encoder.collate(tokens))
+        return {EMBEDDING: features[EMBEDDING]}
+
+    encoder.model.eval()
+    step = cached_step(embed, columns, loss, limits=MiniBatches(rows=4, tokens=40))
+    backward(step.loss)
+
+    theirs = SentenceTransformer(str(minilm), device="cpu").eval()
+    inner = oracle.CachedMultipleNegativesRankingLoss(theirs, mini_batch_size=4)
+    reference = oracle.MatryoshkaLoss(theirs, inner, dims) if dims else inner
+    expected = reference([theirs.preprocess(QUERIES), theirs.preprocess(ANSWERS)], None)
+    backward(expected)
+    torch.testing.assert_close(step.loss, expected, rtol=1e-5, atol=1e-6)
+    wanted = {tuple(p.shape): p.grad for p in theirs.parameters() if p.grad is not None}
+    found = {tuple(p.shape): p.grad for p in encoder.model.parameters() if p.grad is not None}
+    for shape, gradient in wanted.items():
+        assert gradient is not None
+        largest = float(gradient.abs().max())
+        torch.testing.assert_close(found[shape], gradient, rtol=1e-4, atol=1e-4 * largest)
+
+
+@pytest.mark.requires_gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_dropout_of_a_gpu_is_replayed() -> None:
+    model, loss = Encoder(dropout=0.3).cuda(), MultipleNegativesRankingLoss()
+    columns = [
+        TensorRows({name: tensor.cuda() for name, tensor in texts(9, seed).features.items()})
+        for seed in range(2)
+    ]
+    limits = MiniBatches(4)
+    torch.manual_seed(5)
+    plain = same_mini_batches(model, columns, loss, None, limits)
+    backward(plain)
+    expected = gradients(model)
+    torch.manual_seed(5)
+    cached = cached_step(lambda _, part: model(part), columns, loss, limits=limits)
+    backward(cached.loss)
+    torch.testing.assert_close(cached.loss, plain, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(gradients(model), expected, rtol=1e-7, atol=1e-9)

@@ -19,8 +19,8 @@ from torch import Tensor
 from raybert.losses.loss import Loss, LossInputs, Terms, total
 from raybert.training.mini_batches import MiniBatches, Rows
 
-EMBEDDING = "embedding"
-"""Name of the output that becomes a loss's column; the others become details."""
+EMBEDDING = "sentence_embedding"
+"""Output that becomes a loss's column, named as modules name it; the others become details."""
 
 
 Embed = Callable[[int, Any], Mapping[str, Tensor]]
