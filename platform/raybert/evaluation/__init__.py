@@ -7,6 +7,7 @@
 """
 
 from raybert.evaluation.bitext import TranslationEvaluator
+from raybert.evaluation.calibration import Calibration, calibrate
 from raybert.evaluation.distillation import MSEEvaluator
 from raybert.evaluation.evaluator import Embedder, Evaluator
 from raybert.evaluation.graded_pairs import EmbeddingSimilarityEvaluator
@@ -25,6 +26,7 @@ from raybert.evaluation.metrics import (
 from raybert.evaluation.paraphrases import ParaphraseMiningEvaluator
 from raybert.evaluation.report import (
     Plot,
+    calibration_plot,
     hit_score_plot,
     ranking_plots,
     score_plot,
@@ -39,6 +41,7 @@ from raybert.evaluation.triplets import TripletEvaluator
 __all__ = [
     "METRICS",
     "BinaryClassificationEvaluator",
+    "Calibration",
     "Cutoffs",
     "Embedder",
     "EmbeddingSimilarityEvaluator",
@@ -53,6 +56,8 @@ __all__ = [
     "SequentialEvaluator",
     "TranslationEvaluator",
     "TripletEvaluator",
+    "calibrate",
+    "calibration_plot",
     "hit_score_plot",
     "judge",
     "judge_rankings",

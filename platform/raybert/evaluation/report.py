@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raybert.artifacts import Folder, Input, Manifest, Shard, hash_bytes, write_manifest
+from raybert.evaluation.calibration import Calibration
 from raybert.evaluation.metrics import (
     Cutoffs,
     Judged,
@@ -142,6 +143,18 @@ def score_plot(positives: Sequence[float], negatives: Sequence[float]) -> Plot:
         axes.legend()
 
     return Plot("scores", "Scores of positives and negatives", draw)
+
+
+def calibration_plot(found: Calibration) -> Plot:
+    """Return scores against the share of positives; a calibrated model lies on the diagonal."""
+
+    def draw(axes: Any) -> None:
+        axes.plot([0, 1], [0, 1], "--", color="grey", label="calibrated")
+        axes.plot(found.scores, found.shares, marker="o", label=f"error {found.error:.3f}")
+        axes.set(xlabel="score", ylabel="share of positives", xlim=(0, 1), ylim=(0, 1.02))
+        axes.legend()
+
+    return Plot("calibration", "Calibration", draw)
 
 
 def metrics_table(metrics: Metrics) -> str:
