@@ -1,0 +1,67 @@
+"""The demo from end to end, on 40 documents instead of 1,967."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from raybert.artifacts import read_manifest
+from raybert.cli import main
+
+QUESTIONS = 8
+
+
+@pytest.fixture
+def checkout(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with a small corpus: a few questions, their answers and some other documents."""
+    folder = tmp_path / "checkout"
+    data = folder / "data" / "demo"
+    data.mkdir(parents=True)
+    for name in ("platform", "pipelines", "serve"):
+        (folder / name).symlink_to(root / name)
+    source = root / "data" / "demo"
+    lines = (source / "qrels.tsv").read_text().splitlines()[:QUESTIONS]
+    (data / "qrels.tsv").write_text("\n".join(lines) + "\n")
+    answers = [line.split()[2] for line in lines]
+    docs = pq.read_table(source / "docs.parquet")
+    asked = docs.filter(pc.is_in(docs["id"], pc.cast(answers, "string")))
+    others = docs.filter(pc.invert(pc.is_in(docs["id"], pc.cast(answers, "string")))).slice(0, 32)
+    with pq.ParquetWriter(data / "docs.parquet", docs.schema) as writer:
+        writer.write_table(asked)
+        writer.write_table(others)
+    queries = pq.read_table(source / "queries.parquet")
+    pq.write_table(queries.slice(0, QUESTIONS), data / "queries.parquet")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("RAYBERT_HOME", str(tmp_path / "home"))
+    return folder
+
+
+def test_the_demo_answers_and_the_second_time_skips_what_is_done(
+    checkout: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        assert main(["demo"]) == 0, capfd.readouterr()
+        first = capfd.readouterr().out
+        assert main(["demo"]) == 0, capfd.readouterr()
+        second = capfd.readouterr().out
+    finally:
+        assert main(["down"]) == 0
+    assert "done before" not in first
+    assert second.count("(done before)") == 4
+    assert "runs already" in second
+    for name in (
+        "nDCG@10",
+        "Floating",
+        "MLflow    http://127.0.0.1:",
+        "Serve     http://127.0.0.1:",
+    ):
+        assert name in first
+    assert len(re.findall(r"^ +0\.\d{4}  \S", first, re.MULTILINE)) == 9, "three hits a question"
+    report = read_manifest(str(tmp_path / "home" / "demo" / "report"), kind="report")
+    assert report.details["metrics"]["recall@10"] >= 0.75
+    shutil.rmtree(tmp_path / "home" / "demo")
