@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +15,7 @@ import httpx
 import numpy as np
 import pyarrow as pa
 import pytest
+import uvicorn
 
 from raybert import DenseEncoder
 from raybert.artifacts import Folder, Input, Manifest, write_manifest, write_table
@@ -103,6 +106,29 @@ def serve_http(ray_session: None) -> Iterator[str]:
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     yield f"http://127.0.0.1:{port}"
     serve.shutdown()
+
+
+@pytest.fixture(scope="module")
+def behind_uvicorn() -> Iterator[Callable[[Any], str]]:
+    """Return a function that puts an ASGI app on a real socket, without Ray, and says where."""
+    running: list[tuple[uvicorn.Server, threading.Thread, socket.socket]] = []
+
+    def run(app: Any) -> str:
+        listening = socket.socket()
+        listening.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        running.append((server, thread, listening))
+        return f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+    yield run
+    for server, thread, listening in running:
+        server.should_exit = True
+        thread.join()
+        listening.close()
 
 
 @pytest.fixture(scope="module")

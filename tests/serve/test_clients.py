@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cohere
 import huggingface_hub
 import numpy as np
 import openai
 import pytest
-import uvicorn
 from numpy.typing import NDArray
 
 from raybert import DenseEncoder
@@ -26,23 +23,12 @@ TEXTS = ["Paris is the capital of France.", "whales", "naïve café ☕"]
 
 
 @pytest.fixture(scope="module")
-def url(minilm: Path) -> Iterator[str]:
-    """The gateway over the real MiniLM behind uvicorn; it wants the key `open sesame`."""
+def url(minilm: Path, behind_uvicorn: Callable[[Any], str]) -> str:
+    """The gateway over the real MiniLM; it wants the key `open-sesame`."""
     key = ApiKey(name="clients", sha256=hash_key("open-sesame"))
     models = Directory(Embedder.open({"minilm": ModelSettings(path=str(minilm))}, threads=1))
     settings = GatewaySettings(access=KeySettings(keys=(key,)))
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port = listening.getsockname()[1]
-        app = build_gateway(Desk(settings, models))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{port}"
-        server.should_exit = True
-        thread.join()
+    return behind_uvicorn(build_gateway(Desk(settings, models)))
 
 
 @pytest.fixture(scope="module")

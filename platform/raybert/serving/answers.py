@@ -30,7 +30,8 @@ def fault_response(path: str, fault: RequestError) -> Response:
     dialect = dialect_of(path)
     headers = {}
     if fault.kind is FaultKind.UNAUTHENTICATED:
-        headers["www-authenticate"] = "Bearer"
+        # a browser that opens the console is asked for the key as a password
+        headers["www-authenticate"] = 'Basic realm="raybert"' if path == "/" else "Bearer"
     if fault.retry_after_s is not None:
         headers["retry-after"] = str(math.ceil(fault.retry_after_s))
     if fault.kind is FaultKind.BODY_TOO_LARGE:

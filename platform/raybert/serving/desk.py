@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pydantic import Field
+
 from raybert.serving.directory import Directory
 from raybert.serving.faults import FaultKind, RequestError
 from raybert.serving.keys import KeySettings
@@ -32,6 +34,10 @@ class GatewaySettings(Settings):
     """API keys; without any, only callers of this machine are answered."""
     auto_truncate: bool = False
     """On the OpenAI routes, cut over-long texts instead of refusing them with 400."""
+    links: dict[str, str] = Field(
+        default={"MLflow": "http://127.0.0.1:5000", "Ray": "http://127.0.0.1:8265"}
+    )
+    """Other pages of the platform, as the search console links to them."""
     reranker: str | None = None
     """Model for rerank requests that name none; None takes the first that can."""
 

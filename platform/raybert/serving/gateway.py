@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from raybert import __version__
 from raybert.errors import RaybertError
 from raybert.serving.answers import fault_response
+from raybert.serving.console import console_routes
 from raybert.serving.desk import Desk
 from raybert.serving.faults import FaultKind, RequestError, as_fault
 from raybert.serving.keys import KeyRing
@@ -57,6 +58,7 @@ def build_routes(desk: Desk) -> FastAPI:
     app.include_router(cohere_routes(desk))
     app.include_router(tei_routes(desk))
     app.include_router(operation_routes(desk))
+    app.include_router(console_routes(desk))
     for kind in (RaybertError, TimeoutError, Exception):
         app.add_exception_handler(kind, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)

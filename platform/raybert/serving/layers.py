@@ -5,6 +5,7 @@ Plain ASGI, so that they hold for whatever lies inside, unknown routes included.
 
 from __future__ import annotations
 
+import base64
 import logging
 import time
 import uuid
@@ -202,11 +203,26 @@ def needed_scope(method: str, path: str) -> KeyScope:
 
 
 def presented_key(headers: Mapping[str, str]) -> str | None:
-    """Return the key a request shows: `Authorization: Bearer KEY` or `X-API-Key: KEY`."""
-    kind, _, key = headers.get("authorization", "").partition(" ")
-    if kind.lower() == "bearer" and key.strip():
-        return key.strip()
+    """Return the key a request shows.
+
+    `Authorization: Bearer KEY`, `X-API-Key: KEY`, or the password of `Authorization: Basic …`,
+    which is what a browser that was asked for a password sends.
+    """
+    kind, _, given = headers.get("authorization", "").partition(" ")
+    given = given.strip()
+    if kind.lower() == "bearer" and given:
+        return given
+    if kind.lower() == "basic":
+        return _password(given) or None
     return headers.get("x-api-key") or None
+
+
+def _password(credentials: str) -> str:
+    try:
+        decoded = base64.b64decode(credentials, validate=True).decode()
+    except ValueError:
+        return ""
+    return decoded.partition(":")[2]
 
 
 def request_id(headers: Mapping[str, str]) -> str:
