@@ -110,7 +110,9 @@ def test_queries_are_scaled_as_the_documents_were(
 ) -> None:
     corpus = random(100)
     unit = corpus / np.linalg.norm(corpus, axis=1, keepdims=True)
-    build_index(write_embeddings(unit, similarity=metric, normalize=True), str(tmp_path / "index"))
+    embeddings = write_embeddings(unit, similarity=metric, normalize=True)
+    manifest = build_index(embeddings, str(tmp_path / "index"))
+    assert manifest.details["recall"]["value"] == 1.0
     index = open_index(str(tmp_path / "index"))
     (long,), (short,) = index.search(corpus[:1] * 9, 5), index.search(unit[:1], 5)
     assert [hit.id for hit in long] == [hit.id for hit in short]

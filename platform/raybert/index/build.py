@@ -147,7 +147,7 @@ def _tried(index: Index, probe: Probe, plan: Plan) -> list[Recall]:
         efforts = efforts[:1]  # without a store, more candidates change nothing
     if not efforts:
         return [probe.measure(index)]
-    if not probe.ids:
+    if not len(probe.queries):
         efforts = efforts[len(efforts) // 2 :][:1]
     tried: list[Recall] = []
     for effort in efforts:

@@ -1,4 +1,9 @@
-"""Measured recall: what an index finds of what an exact search finds, on probe queries."""
+"""Measured recall: what an index finds of what an exact search finds, on probe queries.
+
+Rows of the corpus make poor probes: a graph leads straight to what it holds. A probe is therefore a
+row moved by the difference of two other rows that are nearest neighbours: a point where a new
+text's vector might lie.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raybert.index.metric import Floats, Rows
+from raybert.index.metric import Floats, Metric, Rows, pick_metric
 from raybert.index.search import Index
 from raybert.index.source import Embeddings, Ids
 from raybert.vectors import TopK, exact_topk
@@ -23,12 +28,12 @@ _EQUAL = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """Recall at `at` over `probes` rows of the corpus, each looking for its neighbours.
+    """Recall at `at` over `probes` queries.
 
     Args:
         value: mean share of the exact `at` nearest that the index found, 0 to 1; None where
             nothing was measured.
-        at: neighbours asked for, the probe itself left out.
+        at: neighbours asked for.
         probes: number of probe queries.
         milliseconds: mean time of a query, all probes asked at once.
         effort: the effort it was measured at.
@@ -54,81 +59,91 @@ class Probe:
     """Probe queries and their exact neighbours.
 
     Args:
-        ids: the probes.
-        queries: their vectors [Q, D].
-        neighbours: of each probe, ids and scores of its nearest, best first, itself left out.
+        queries: the probes [Q, D].
+        neighbours: ids and scores of each probe's nearest, best first, some more than `at`.
         at: how many neighbours are looked for.
     """
 
-    ids: list[str]
     queries: Floats
     neighbours: list[list[tuple[str, float]]]
     at: int
 
     @classmethod
     def draw(cls, source: Embeddings, metric: str, probes: int = PROBES) -> Probe:
-        """Take `probes` rows of the corpus and find their neighbours by comparing with all rows.
+        """Draw probes and find their neighbours by comparing with every row of the corpus.
 
-        The rows are drawn by a fixed seed: the same for every kind built from one corpus.
+        They are drawn by a fixed seed: the same for every kind built from one corpus.
         """
         rows = source.manifest.rows
-        at = min(AT, rows - 1)
-        count = min(probes, rows) if at else 0
-        drawn = np.random.default_rng(0).choice(rows, size=count, replace=False)
-        chosen = sorted(int(row) for row in drawn)
-        if not chosen:
-            return cls([], np.zeros((0, 0), dtype=np.float32), [], at)
-        ids, queries = _rows(source, chosen)
-        sorted_ids, ranks = _ranks(source)
-        exact = _exact(source, ranks, queries, min(at + 1 + _SPARE, rows), metric)
+        at = min(AT, rows)
+        if not probes:
+            return cls(np.zeros((0, 0), dtype=np.float32), [], at)
+        order, ids = _sorted(source)
+        queries = _moved(source, order, pick_metric(metric), min(probes, rows))
+        if source.manifest.settings.get("normalize"):
+            queries = pick_metric("cosine").prepare(queries)
+        exact = _exact(source, order, queries, min(at + _SPARE, rows), metric)
         neighbours = [
-            [
-                (sorted_ids[int(rank)].as_py(), float(score))
-                for score, rank in zip(scores, orders, strict=True)
-                if ids[query] != sorted_ids[int(rank)].as_py()
-            ]
-            for query, (scores, orders) in enumerate(zip(exact.scores, exact.orders, strict=True))
+            [(ids[int(rank)].as_py(), float(score)) for score, rank in zip(*lists, strict=True)]
+            for lists in zip(exact.scores, exact.orders, strict=True)
         ]
-        return cls(ids, queries, neighbours, at)
+        return cls(queries, neighbours, at)
 
     def measure(self, index: Index) -> Recall:
         """Compare an index with the exact search; what ties with the last neighbour counts too."""
-        if not self.ids:
+        count = len(self.queries)
+        if not count:
             return Recall(None, self.at, 0, 0.0, index.effort)
         started = time.perf_counter()
-        found = index.search(self.queries, self.at + 1)
+        found = index.search(self.queries, self.at)
         seconds = time.perf_counter() - started
         shares = [
-            _share([hit.id for hit in hits if hit.id != own][: self.at], exact, self.at)
-            for own, hits, exact in zip(self.ids, found, self.neighbours, strict=True)
+            _share([hit.id for hit in hits], exact, self.at)
+            for hits, exact in zip(found, self.neighbours, strict=True)
         ]
-        count = len(self.ids)
         return Recall(float(np.mean(shares)), self.at, count, 1000 * seconds / count, index.effort)
 
 
-def _rows(source: Embeddings, rows: list[int]) -> tuple[list[str], Floats]:
-    wanted = np.asarray(rows)
-    ids: list[str] = []
-    vectors: list[Floats] = []
-    start = 0
-    for part, block in source.tables():
-        here = wanted[(wanted >= start) & (wanted < start + len(block))] - start
-        ids.extend(part[int(row)].as_py() for row in here)
-        vectors.append(block[here])
-        start += len(block)
-    return ids, np.concatenate(vectors)
-
-
-def _ranks(source: Embeddings) -> tuple[Ids, Rows]:
-    """Return all ids in ascending order, and the place there of every row: ties go by it."""
+def _sorted(source: Embeddings) -> tuple[Rows, Ids]:
+    """Return rows by ascending id, and the ids in that order: ties go by it."""
     ids = pa.chunked_array([part for part, _ in source.tables()]).combine_chunks()
     order = pc.sort_indices(ids)
-    ranks = np.empty(len(ids), dtype=np.int64)
-    ranks[order.to_numpy()] = np.arange(len(ids))
-    return ids.take(order), ranks
+    return order.to_numpy().astype(np.int64), ids.take(order)
 
 
-def _exact(source: Embeddings, ranks: Rows, queries: Floats, k: int, metric: str) -> TopK:
+def _moved(source: Embeddings, order: Rows, metric: Metric, count: int) -> Floats:
+    """Return `count` rows, each moved by the difference of another drawn row and its nearest."""
+    rows = len(order)
+    drawn = np.random.default_rng(0).choice(rows, size=count, replace=False)
+    starts = metric.prepare(_at(source, drawn))
+    if rows < 2:
+        return starts
+    exact = _exact(source, order, starts, 2, metric.name)
+    pairs = order[exact.orders]
+    nearest = np.where(pairs[:, 0] == drawn, pairs[:, 1], pairs[:, 0])
+    differences = starts - metric.prepare(_at(source, nearest))
+    moved: Floats = starts + np.roll(differences, 1, axis=0)
+    return moved
+
+
+def _at(source: Embeddings, rows: Rows) -> Floats:
+    """Return the vectors of rows, in the order asked, in one pass."""
+    found: Floats | None = None
+    start = 0
+    for _, block in source.tables():
+        if found is None:
+            found = np.empty((len(rows), block.shape[1]), dtype=np.float32)
+        here = (rows >= start) & (rows < start + len(block))
+        found[here] = block[rows[here] - start]
+        start += len(block)
+    assert found is not None, "embeddings have at least one row"
+    return found
+
+
+def _exact(source: Embeddings, order: Rows, queries: Floats, k: int, metric: str) -> TopK:
+    ranks = np.empty_like(order)
+    ranks[order] = np.arange(len(order))
+
     def blocks() -> Iterator[tuple[Floats, Rows]]:
         start = 0
         for _, block in source.tables():
