@@ -7,7 +7,7 @@ import pytest
 
 from raybert.errors import PlatformError
 from raybert.settings import JobSettings, Settings
-from raybert.tracking import job
+from raybert.tracking import job, reopen_run
 
 
 class Loss(Settings):
@@ -105,3 +105,19 @@ def test_a_wrong_uri_is_one_clear_line_at_the_start(uri: str, wrong: str) -> Non
         pytest.fail("the job began")
     assert wrong in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_worker_says_more_of_a_run_and_does_not_end_it(uri: str) -> None:
+    with job(settings(uri), name="train", kind="try") as run:
+        worker = reopen_run(run.tracking_uri, run.run_id)
+        worker.metric("loss", 0.25, step=7)
+        assert worker.flush()
+        found = mlflow.MlflowClient(tracking_uri=uri).get_run(str(run.run_id))
+        assert (found.info.status, found.data.metrics["loss"]) == ("RUNNING", 0.25)
+    assert reopen_run("none", None).run_id is None
+
+
+def test_a_worker_whose_server_is_away_goes_on(uri: str) -> None:
+    worker = reopen_run("http://127.0.0.1:9", "abc")
+    worker.metric("loss", 0.25)
+    assert not worker.flush()

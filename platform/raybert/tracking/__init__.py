@@ -6,7 +6,7 @@
 ...     run.metric("rows_per_second", 310.0, step=1)
 """
 
-from raybert.tracking.job import job, start_run
+from raybert.tracking.job import job, reopen_run, start_run
 from raybert.tracking.location import (
     answers,
     artifact_root,
@@ -23,6 +23,7 @@ __all__ = [
     "database",
     "job",
     "platform_file",
+    "reopen_run",
     "start_run",
     "tracking_uri",
 ]

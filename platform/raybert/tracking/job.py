@@ -64,6 +64,20 @@ def start_run(settings: JobSettings, *, name: str, kind: str) -> Run:
     return Run(store, run_id, link)
 
 
+def reopen_run(uri: str, run_id: str | None) -> Run:
+    """Return a run that another process started, to say more of it there; that process ends it.
+
+    A server that is away is no fault here: the notes wait for it.
+
+    Args:
+        uri: the run's `tracking_uri`.
+        run_id: its `run_id`; None where nothing is recorded.
+    """
+    if run_id is None:
+        return Run(NullStore(), None)
+    return Run(MlflowStore(uri, must_answer=False), run_id)
+
+
 def flatten(settings: JobSettings) -> dict[str, str]:
     """Return settings as parameters: `{"loss.scale": "20.0"}`; lists as JSON, secrets hidden."""
     flat: dict[str, str] = {}

@@ -58,8 +58,8 @@ class Spool:
 
     @classmethod
     def of(cls, run_id: str, uri: str) -> Spool:
-        """Return the spool of a run in the platform's home."""
-        return cls(home() / "unsent" / f"{run_id}.jsonl", uri)
+        """Return a spool of a run in the platform's home, this process's own."""
+        return cls(home() / "unsent" / f"{run_id}.{uuid.uuid4().hex}.jsonl", uri)
 
     @classmethod
     def left(cls, uri: str) -> list[Spool]:

@@ -52,14 +52,15 @@ class MlflowStore:
 
     Args:
         uri: `http(s)://HOST:PORT` or `sqlite:///FILE`.
+        must_answer: refuse a server that does not answer now.
 
     Raises:
         PlatformError: the server does not answer, or the URI is not one that MLflow knows.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, *, must_answer: bool = True) -> None:
         self.uri = uri
-        _refuse_unreachable(uri)
+        _refuse_unreachable(uri, must_answer)
         _quiet()
         from mlflow import MlflowClient
 
@@ -177,13 +178,13 @@ def _dataset(note: Note) -> Any:
     return DatasetInput(dataset, [InputTag("mlflow.data.context", note.name)])
 
 
-def _refuse_unreachable(uri: str) -> None:
+def _refuse_unreachable(uri: str, must_answer: bool) -> None:
     """Answer a wrong URI at once: MLflow itself would try for minutes."""
     scheme = urlsplit(uri).scheme
     if scheme not in ("http", "https", "sqlite", "postgresql", "mysql"):
         allowed = "http://HOST:PORT, sqlite:///FILE, none"
         raise PlatformError(f"tracking URI {uri!r}: allowed are {allowed}")
-    if scheme in ("http", "https") and not answers(uri):
+    if must_answer and scheme in ("http", "https") and not answers(uri):
         hint = "`raybert up` starts a local one; --tracking-uri none tracks nothing"
         raise PlatformError(f"tracking URI {uri}: no MLflow server answers there ({hint})")
 
