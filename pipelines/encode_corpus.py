@@ -54,6 +54,8 @@ class EncodeCorpus(JobSettings):
     """Scale vectors to unit length."""
     truncate_dim: int | None = Field(None, ge=1)
     """Keep this many dimensions (Matryoshka models)."""
+    max_active_dims: int | None = Field(None, ge=1)
+    """Keep this many weights of each text (sparse models)."""
     max_seq_length: int | None = Field(None, ge=1)
     """Cut texts to this many tokens; default: the model's own limit."""
     tokens_per_batch: int | None = Field(None, ge=1)
@@ -115,8 +117,8 @@ def main(settings: EncodeCorpus) -> str:
             inputs=inputs,
             mlflow_run=run.run_id,
         )
-    done_now = progress.totals
-    print(f"{manifest.rows:,} rows: {done_now.encoded:,} encoded and {done_now.reused:,} reused now")
+    now = progress.totals
+    print(f"{manifest.rows:,} rows: {now.encoded:,} encoded and {now.reused:,} reused now")
     return settings.out
 
 
@@ -124,13 +126,13 @@ def _encoding(settings: EncodeCorpus) -> Encoding:
     """Settle the model and its prompt."""
     model = locate_model(settings.model)
     prompt = open_tokenizing(model).prompt(prompt_name=settings.prompt_name, task="document")
-    names = ("normalize", "truncate_dim", "max_seq_length", "precision", "dtype", "device")
+    names = ("normalize", "truncate_dim", "max_active_dims", "max_seq_length", "precision")
     return Encoding(
         model=str(model.absolute()),
         model_fingerprint=fingerprint_folder(model),
         prompt=prompt,
         tokens_per_batch=settings.tokens_per_batch,
-        **settings.model_dump(include=set(names)),
+        **settings.model_dump(include={*names, "dtype", "device"}),
     )
 
 

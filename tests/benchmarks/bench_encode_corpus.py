@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raybert import DenseEncoder
 from raybert.artifacts import Folder, fingerprint_folder
 from raybert.corpus import (
     Columns,
@@ -47,7 +48,7 @@ def corpus(source: Path, column: str, rows: int, folder: Path) -> Path:
 def bare_loop(encoding: Encoding, path: Path, rows_per_shard: int) -> tuple[float, float, int]:
     """Encode shard by shard in this process; return (seconds, padding share, tokens)."""
     set_threads(cpu_count())
-    encoder = encoding.open_encoder()
+    encoder = DenseEncoder(encoding.model, device="cpu")
     texts = pq.read_table(path)["text"].to_pylist()
     started = time.perf_counter()
     tokens = computed = 0

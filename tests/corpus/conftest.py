@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import xxhash
 
-from raybert.corpus.steps import vector_table
+from raybert.corpus.columns import vector_table
 from raybert.records import BatchUsage, TokenizedTexts
 
 Rows = list[tuple[Any, Any]]

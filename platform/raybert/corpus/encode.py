@@ -20,13 +20,14 @@ import ray.data
 
 from raybert.artifacts import Folder
 from raybert.corpus.cluster import cluster_size, connect
+from raybert.corpus.columns import open_columns
 from raybert.corpus.encoding import Encoding
 from raybert.corpus.plan import Plan, Receipt, ShardPlan, reading_units
 from raybert.corpus.read import Columns
 from raybert.corpus.reuse import EncodedRows
 from raybert.corpus.scan import PieceScan, ScanPiece
 from raybert.corpus.sources import Piece
-from raybert.corpus.steps import ReadShards, VectorColumns, WriteShard
+from raybert.corpus.steps import ReadShards, WriteShard
 from raybert.devices import cpu_count, set_threads
 from raybert.errors import RaybertError
 
@@ -160,8 +161,7 @@ class _Worker:
 
     def __init__(self, work: _Work) -> None:
         set_threads(work.encoding.threads)
-        columns = VectorColumns(work.encoding.open_encoder(), work.encoding)
-        self._step = WriteShard(Folder(work.out), columns, work.plan)
+        self._step = WriteShard(Folder(work.out), open_columns(work.encoding), work.plan)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         shards = (pickle.loads(shard) for shard in batch["shard"].to_pylist())

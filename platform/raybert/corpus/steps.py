@@ -12,20 +12,16 @@ from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from raybert.artifacts import Folder, content_hash, write_table
-from raybert.corpus.encoding import Encoding
 from raybert.corpus.plan import Receipt, ShardPlan, Slice, receipt_file
 from raybert.corpus.read import Columns, Row, read_rows
 from raybert.corpus.reuse import EncodedRows
 from raybert.corpus.sources import Piece
-from raybert.encoders import DenseEncoder
 from raybert.errors import ArtifactError
-from raybert.records import CONTENT, ID, VECTOR, BatchUsage, TokenizedTexts
-from raybert.vectors.quantization import quantize
+from raybert.records import CONTENT, ID, BatchUsage, TokenizedTexts
 
 
 class Tokenizes(Protocol):
@@ -131,30 +127,6 @@ class _Reader:
         raise ArtifactError(f"{part.piece.uri}: changed while the job ran; run the job again")
 
 
-class VectorColumns:
-    """Encode tokens into a `vector` column.
-
-    Args:
-        encoder: the model.
-        encoding: how it is used.
-    """
-
-    def __init__(self, encoder: DenseEncoder, encoding: Encoding) -> None:
-        self.encoder = encoder
-        self.encoding = encoding
-        self.details = encoding.describe(encoder)
-
-    def __call__(self, tokens: TokenizedTexts) -> tuple[pa.Table, BatchUsage]:
-        """Return the column, null where a vector is not finite, and what it cost."""
-        vectors, usage = self.encoder.encode_tokens(
-            tokens,
-            tokens_per_batch=self.encoding.tokens_per_batch,
-            normalize_embeddings=self.encoding.normalize,
-            truncate_dim=self.encoding.truncate_dim,
-        )
-        return vector_table(vectors, self.encoding.precision), usage
-
-
 class WriteShard:
     """Encode the new rows of a shard and write it, then its receipt.
 
@@ -202,13 +174,3 @@ def _table(rows: ShardRows, encoded: pa.Table) -> tuple[pa.Table, list[str]]:
     table = table.append_column(CONTENT, pa.array(rows.content, pa.string()))
     finite = table[1].is_valid()
     return table.filter(finite), table.filter(pc.invert(finite))[ID].to_pylist()
-
-
-def vector_table(vectors: npt.NDArray[np.float32], precision: str = "float32") -> pa.Table:
-    """Return [rows, width] vectors as a `vector` column: null where a number is not finite."""
-    finite = np.isfinite(vectors).all(axis=1)
-    exact = precision in ("float32", "float16")
-    stored = vectors.astype(precision) if exact else quantize(vectors, precision)
-    flat = pa.array(np.ascontiguousarray(stored).reshape(-1))
-    column = pa.FixedSizeListArray.from_arrays(flat, stored.shape[1], mask=pa.array(~finite))
-    return pa.table({VECTOR: column})
