@@ -117,9 +117,9 @@ class SmallCross(SmallDense):
     num_labels = 1
 
     def core(self, tokens: TokenizedTexts) -> torch.Tensor:
-        assert tokens.token_type_ids is not None
+        all_types = tokens.token_type_ids or [[0] * length for length in tokens.lengths]
         points = []
-        for ids, types in zip(tokens.input_ids, tokens.token_type_ids, strict=True):
+        for ids, types in zip(tokens.input_ids, all_types, strict=True):
             first = {each for each, kind in zip(ids, types, strict=True) if kind == 0 and each > 3}
             second = {each for each, kind in zip(ids, types, strict=True) if kind == 1 and each > 3}
             points.append([float(len(first & second)) - 1])

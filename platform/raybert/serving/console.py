@@ -9,12 +9,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from fastapi import APIRouter
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
 from raybert.serving.desk import Desk
+from raybert.serving.schemas_rerank import TeiError
 
 _PAGE = Path(__file__).with_name("console.html")
 
@@ -47,7 +48,11 @@ def console_routes(desk: Desk) -> APIRouter:
     router = APIRouter(tags=["Console"])
     console = Console.read(desk.settings.links)
 
-    @router.get("/", responses={200: {"content": {"text/html": {}}}})
+    refused: dict[int | str, dict[str, Any]] = {
+        status: {"model": TeiError} for status in (401, 403, 413, 429, 500)
+    }
+
+    @router.get("/", response_class=HTMLResponse, responses=refused)
     async def page() -> Response:
         """Show the search console."""
         headers = {

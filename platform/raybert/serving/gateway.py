@@ -59,11 +59,29 @@ def build_routes(desk: Desk) -> FastAPI:
     app.include_router(tei_routes(desk))
     app.include_router(operation_routes(desk))
     app.include_router(console_routes(desk))
+    _say_only_what_is_sent(app)
     for kind in (RaybertError, TimeoutError, Exception):
         app.add_exception_handler(kind, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     return app
+
+
+def _say_only_what_is_sent(app: FastAPI) -> None:
+    """Take out of the OpenAPI page the validation answer FastAPI adds; ours are in dialect."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                if "HTTPValidationError" in str(operation["responses"].get("422")):
+                    del operation["responses"]["422"]
+        for name in ("HTTPValidationError", "ValidationError"):
+            document["components"]["schemas"].pop(name, None)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _on_error(request: Request, error: Exception) -> Response:
