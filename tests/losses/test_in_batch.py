@@ -152,7 +152,9 @@ def test_guided_equals_the_oracle(
     column_model: Any,
     bare: Callable[..., Any],
 ) -> None:
-    columns = draw_columns(data, data.draw(st.integers(2, 3)), widths=(2, 3, 8), coarse=False)
+    columns = draw_columns(
+        data, data.draw(st.integers(2, 3)), widths=(2, 3, 8), coarse=False, zeros=False
+    )
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 999)))
     self_guided = data.draw(st.booleans())
     guides = [column.clone() for column in columns]
@@ -187,6 +189,23 @@ def test_guided_by_itself_masks_only_what_is_strictly_nearer(toy: SimpleNamespac
     expected = F.cross_entropy(masked / 0.01, torch.arange(3))
     value = GISTEmbedLoss(contrast_anchors=False, contrast_positives=False)(inputs)
     torch.testing.assert_close(value, expected)
+
+
+def test_guided_by_a_zero_row_equals_the_oracle(
+    bare: Callable[..., Any], column_model: Any
+) -> None:
+    """Its gradient is a difference of sums of 1e9, so the value alone is compared."""
+    columns = [torch.tensor([[1.0, 2], [3, 1], [0, 1]]), torch.tensor([[0.0, 0], [2, 1], [1, 1]])]
+    arguments: dict[str, Any] = {
+        "temperature": 0.1,
+        "margin_strategy": "absolute",
+        "margin": 0.0,
+        "contrast_anchors": True,
+        "contrast_positives": True,
+    }
+    expected = oracle_gist(bare, column_model(), columns, **arguments)(*columns)
+    value = GISTEmbedLoss(**arguments)(LossInputs.of(*columns, guide=columns))
+    torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_guide_is_asked_for(toy: SimpleNamespace) -> None:
