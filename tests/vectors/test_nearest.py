@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raybert.errors import InputError
+from raybert.vectors import blocks_of, exact_topk
+from raybert.vectors.nearest import nearest, pair_scores, prepared
+from raybert.vectors.topk import MISSING
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    queries=st.integers(0, 40),
+    rows=st.integers(0, 60),
+    k=st.integers(1, 70),
+    similarity=st.sampled_from(["cosine", "dot", "euclidean", "manhattan"]),
+    whole=st.booleans(),
+)
+def test_nearest_is_exact_topk(
+    seed: int, queries: int, rows: int, k: int, similarity: str, whole: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    # small whole numbers have no rounding and many ties
+    shapes = ((queries, 5), (rows, 5))
+    drawn = [rng.integers(-2, 3, shape) if whole else rng.normal(size=shape) for shape in shapes]
+    a, b = (prepared(vectors, similarity) for vectors in drawn)
+    found = nearest(a, b, k, similarity=similarity)
+    name = "dot" if similarity == "cosine" else similarity
+    expected = exact_topk(a, blocks_of(b), k, similarity=name)
+    assert (found.orders == expected.orders).all()
+    assert np.allclose(found.scores, expected.scores, atol=1e-6)
+
+
+def test_tiles_and_cuts_change_nothing() -> None:
+    rng = np.random.default_rng(1)
+    corpus = rng.normal(size=(3000, 32))
+    corpus[2000:2010] = corpus[10]
+    rows = prepared(corpus, "cosine")
+    whole = nearest(rows[:1500], rows, 20)
+    assert whole.orders[10, :11].tolist() == [10, *range(2000, 2010)]
+    for cut in (1, 700, 1024, 2999):
+        parts = [
+            nearest(rows[:1500], rows[part], 20, orders=np.arange(3000)[part])
+            for part in (slice(0, cut), slice(cut, None))
+        ]
+        merged = parts[0].merge(parts[1])
+        assert (merged.orders == whole.orders).all()
+        assert (merged.scores == whole.scores).all()
+    again = nearest(rows[1100:1500], rows, 20)
+    assert (again.scores == whole.scores[1100:]).all()
+
+
+def test_scores_of_pairs_are_those_of_the_search() -> None:
+    rng = np.random.default_rng(2)
+    for similarity in ("cosine", "dot", "euclidean", "manhattan"):
+        a, b = (prepared(rng.normal(size=(n, 16)), similarity) for n in (30, 50))
+        found = nearest(a, b, 5, similarity=similarity)
+        rows = np.repeat(np.arange(30), 5)
+        known = pair_scores(a, b, rows, found.orders.reshape(-1), similarity)
+        assert np.abs(known - found.scores.reshape(-1)).max() < 1e-5
+
+
+def test_a_corpus_smaller_than_k_leaves_places_empty() -> None:
+    rows = prepared(np.eye(3), "cosine")
+    found = nearest(rows, rows[:2], 4)
+    assert (found.orders[:, 2:] == MISSING).all()
+    assert np.isneginf(found.scores[:, 2:]).all()
+
+
+def test_bad_arguments_are_refused() -> None:
+    rows = prepared(np.eye(3), "cosine")
+    with pytest.raises(InputError, match="top-k 0: at least 1"):
+        nearest(rows, rows, 0)
+    with pytest.raises(InputError, match="3 and 2 wide"):
+        nearest(rows, rows[:, :2], 1)
+    with pytest.raises(InputError, match="orders must rise"):
+        nearest(rows, rows, 1, orders=np.array([2, 1, 0]))
+    with pytest.raises(InputError, match="corpus: row 1 holds NaN"):
+        prepared(np.array([[1.0, 2.0], [np.nan, 0]]), "cosine", "corpus")
+    with pytest.raises(InputError, match=r"of shape \(3,\)"):
+        prepared(np.ones(3), "cosine")
