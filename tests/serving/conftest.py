@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from scipy.sparse import csr_array
 from starlette.testclient import TestClient
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -126,6 +127,22 @@ class SmallCross(SmallDense):
         return torch.tensor(points)
 
 
+class SmallSparse(SmallDense):
+    """A sparse encoder: how often each token id stands in a text."""
+
+    capabilities = frozenset({"sparse"})
+    fingerprint = "sparse-fingerprint"
+    similarity_fn_name = "dot"
+    tokens_per_batch = 24
+
+    def core(self, tokens: TokenizedTexts) -> torch.Tensor:
+        counts = [torch.bincount(torch.tensor(ids), minlength=32) for ids in tokens.input_ids]
+        return torch.stack(counts).float()
+
+    def post(self, weights: torch.Tensor) -> Any:  # type: ignore[override]
+        return csr_array(weights.numpy())
+
+
 @pytest.fixture
 def run() -> Callable[[Awaitable[_T]], _T]:
     """Run one coroutine to its end."""
@@ -147,6 +164,11 @@ def cross() -> SmallCross:
 
 
 @pytest.fixture
+def sparse() -> SmallSparse:
+    return SmallSparse()
+
+
+@pytest.fixture
 def embedder(dense: SmallDense) -> Embedder:
     return Embedder([ServedModel("small", dense)])
 
@@ -162,12 +184,14 @@ def directory(embedder: Embedder, reranker: Reranker) -> Directory:
 
 
 @pytest.fixture
-def serve_app(dense: SmallDense, cross: SmallCross) -> Iterator[Callable[..., TestClient]]:
+def serve_app(
+    dense: SmallDense, cross: SmallCross, sparse: SmallSparse
+) -> Iterator[Callable[..., TestClient]]:
     """Return a function that serves the small models in process and gives a client."""
     opened: list[TestClient] = []
 
     def serve(searches: Any = None, **settings: Any) -> TestClient:
-        embeds = Embedder([ServedModel("small", dense)])
+        embeds = Embedder([ServedModel("small", dense), ServedModel("sparse", sparse)])
         models = Directory(embeds, Reranker([ServedModel("cross", cross)]))
         desk = Desk(GatewaySettings.model_validate(settings), models, searches)
         client = TestClient(

@@ -13,12 +13,14 @@ from raybert.records import TokenizedTexts
 from raybert.serving.lanes import BatchSettings, Lanes, Waiting
 
 
-def waiting(lengths: list[int], types: bool = False, prompt_length: int = 0) -> Waiting:
+def waiting(
+    lengths: list[int], types: bool = False, prompt_length: int = 0, task: str | None = None
+) -> Waiting:
     loop = asyncio.new_event_loop()
     done: asyncio.Future[None] = loop.create_future()
     loop.close()
     ids = [[7] * length for length in lengths]
-    tokens = TokenizedTexts(ids, ids if types else None, prompt_length)
+    tokens = TokenizedTexts(ids, ids if types else None, prompt_length, task)
     return Waiting(tokens, [None] * len(lengths), len(lengths), time.perf_counter(), done)
 
 
@@ -108,7 +110,8 @@ def test_texts_that_cannot_share_a_pass_are_kept_apart() -> None:
     lanes.put(waiting([5]))
     lanes.put(waiting([5], types=True))
     lanes.put(waiting([5], prompt_length=2))
-    assert drained(lanes) == [[5], [5], [5]]
+    lanes.put(waiting([5], task="query"))
+    assert drained(lanes) == [[5], [5], [5], [5]]
 
 
 def test_one_request_must_fit_the_queue() -> None:

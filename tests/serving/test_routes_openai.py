@@ -190,4 +190,8 @@ def test_models_are_listed(client: TestClient) -> None:
     first = body["data"][0]
     assert (first["id"], first["object"]) == ("small", "model")
     assert (first["dimension"], first["max_tokens"]) == (16, 12)
-    assert [entry["capabilities"] for entry in body["data"]] == [["dense"], ["rerank"]]
+    assert [entry["capabilities"] for entry in body["data"]] == [
+        ["dense"],
+        ["sparse"],
+        ["rerank"],
+    ]

@@ -52,6 +52,16 @@ def test_long_texts_are_cut_on_either_side(
     assert refused.json()["error_type"] == "Validation"
 
 
+def test_embed_sparse(client: TestClient) -> None:
+    answer = client.post("/embed_sparse", json={"inputs": ["cat the cat", "mat"]})
+    assert answer.status_code == 200
+    assert answer.json() == [
+        [{"index": at, "value": count} for at, count in ((2, 1.0), (3, 1.0), (5, 1.0), (6, 2.0))],
+        [{"index": at, "value": 1.0} for at in (2, 3, 9)],
+    ]
+    assert answer.headers["x-compute-tokens"] == "8"
+
+
 def test_similarity(client: TestClient, dense: Any) -> None:
     body = {"inputs": {"source_sentence": "the cat", "sentences": ["the cat", "a dog"]}}
     rows = unit(dense.encode(["the cat", "a dog"]))
@@ -111,6 +121,9 @@ def test_info(client: TestClient) -> None:
         ("/embed", {"inputs": "a", "truncation_direction": "up"}, 422, "Validation"),
         ("/embed", {"inputs": "a", "model": "none"}, 404, "Validation"),
         ("/embed", {"inputs": "a", "model": "cross"}, 424, "Backend"),
+        ("/embed", {"inputs": "a", "model": "sparse"}, 424, "Backend"),
+        ("/embed_sparse", {"inputs": "a", "model": "small"}, 424, "Backend"),
+        ("/embed_sparse", {"inputs": []}, 400, "Empty"),
         ("/predict", {"inputs": "a", "model": "small"}, 424, "Backend"),
         ("/predict", {"inputs": [["a"], ["a", "b"]]}, 422, "Validation"),
         ("/predict", {"inputs": [["a", "b", "c"]]}, 422, "Validation"),

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from raybert.errors import OverloadedError
@@ -169,7 +169,7 @@ def _joined(batch: Sequence[WaitingText]) -> TokenizedTexts:
     if first.token_type_ids is not None:
         types = [(text.request.tokens.token_type_ids or [])[text.row] for text in batch]
     ids = [text.request.tokens.input_ids[text.row] for text in batch]
-    return TokenizedTexts(ids, types, first.prompt_length)
+    return replace(first, input_ids=ids, token_type_ids=types)
 
 
 def _deliver(batch: Sequence[WaitingText], rows: Sequence[Any]) -> None:

@@ -26,6 +26,7 @@ from raybert.serving.messages import (
     Scored,
     SearchAnswer,
     SearchCall,
+    SparselyEmbedded,
 )
 from raybert.serving.preparing import Piece
 from raybert.serving.remote import RemoteModels, RemoteSearch, outcome
@@ -112,6 +113,10 @@ class EmbedStage(_ModelStage):
     async def embed(self, call: EmbedCall) -> Embedded | RaybertError:
         """Embed."""
         return await outcome(self.embedder.embed(call))
+
+    async def embed_sparse(self, call: EmbedCall) -> SparselyEmbedded | RaybertError:
+        """Embed by a sparse model."""
+        return await outcome(self.embedder.embed_sparse(call))
 
     async def similarities(self, call: ScoreCall) -> Scored | RaybertError:
         """Score by similarity."""

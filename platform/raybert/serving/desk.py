@@ -19,6 +19,7 @@ from raybert.serving.messages import (
     Scored,
     SearchAnswer,
     SearchCall,
+    SparselyEmbedded,
 )
 from raybert.serving.metrics import Metrics
 from raybert.serving.stages import Searches
@@ -67,6 +68,12 @@ class Desk:
         embedded = await self.models.embed(call)
         self.metrics.count_texts(call.model, embedded.tokens, embedded.truncated, embedded.times)
         return embedded
+
+    async def embed_sparse(self, call: EmbedCall) -> SparselyEmbedded:
+        """Embed sparsely, and count it."""
+        found = await self.models.embed_sparse(call)
+        self.metrics.count_texts(call.model, found.tokens, found.truncated, found.times)
+        return found
 
     async def score(self, call: ScoreCall) -> Scored:
         """Score, and count it."""

@@ -14,6 +14,7 @@ from raybert.serving.messages import (
     ModelCard,
     ScoreCall,
     Scored,
+    SparselyEmbedded,
 )
 from raybert.serving.stages import Embeds, Gauges, Reranks
 
@@ -81,6 +82,17 @@ class Directory:
         if self.embeds is None or "dense" not in card.capabilities:
             raise _wrong_task(card, "make embeddings")
         return await self.embeds.embed(call)
+
+    async def embed_sparse(self, call: EmbedCall) -> SparselyEmbedded:
+        """Embed sparsely by the named model.
+
+        Raises:
+            RequestError: unknown model, or one that makes no sparse vectors.
+        """
+        card = await self.card(call.model)
+        if self.embeds is None or "sparse" not in card.capabilities:
+            raise _wrong_task(card, "make sparse embeddings")
+        return await self.embeds.embed_sparse(call)
 
     async def score(self, call: ScoreCall) -> Scored:
         """Score by a cross-encoder, or by the similarity of vectors where the model makes those.

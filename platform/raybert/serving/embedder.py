@@ -12,14 +12,21 @@ from numpy.typing import NDArray
 from raybert.serving.batcher import Computed
 from raybert.serving.faults import FaultKind, RequestError
 from raybert.serving.host import ModelHost
-from raybert.serving.messages import EmbedCall, Embedded, ScoreCall, Scored, StageTimes
+from raybert.serving.messages import (
+    EmbedCall,
+    Embedded,
+    ScoreCall,
+    Scored,
+    SparselyEmbedded,
+    StageTimes,
+)
 from raybert.serving.preparing import Tokenized
 from raybert.serving.served_model import ServedModel
 from raybert.vectors import pick_similarity
 
 
 class Embedder(ModelHost):
-    """Holds dense encoders; a plain class, so that it runs with Ray or without."""
+    """Holds dense and sparse encoders; a plain class, so that it runs with Ray or without."""
 
     async def embed(self, call: EmbedCall) -> Embedded:
         """Embed texts or token ids.
@@ -34,6 +41,24 @@ class Embedder(ModelHost):
         computed = await model.compute(found.tokens, call.urgent)
         return Embedded(
             vectors=_finished(model, computed.rows, call),
+            tokens=sum(found.tokens.lengths),
+            truncated=found.truncated,
+            fingerprint=model.card.fingerprint,
+            times=_times(found, computed),
+        )
+
+    async def embed_sparse(self, call: EmbedCall) -> SparselyEmbedded:
+        """Embed texts or token ids by a sparse model; `dimensions` and `normalize` do not apply.
+
+        Raises:
+            RequestError: unknown model, too long, unknown prompt.
+            OverloadedError: the model's queue is full.
+        """
+        model = self.pick(call.model, "sparse")
+        found = await _tokenized(model, call)
+        computed = await model.compute(found.tokens, call.urgent)
+        return SparselyEmbedded(
+            rows=computed.rows,
             tokens=sum(found.tokens.lengths),
             truncated=found.truncated,
             fingerprint=model.card.fingerprint,
@@ -91,5 +116,5 @@ def _check_dimensions(dimensions: int | None, model: ServedModel) -> None:
     raise RequestError(FaultKind.INVALID, message, "dimensions")
 
 
-def _times(found: Tokenized, computed: Computed[NDArray[np.float32]]) -> StageTimes:
+def _times(found: Tokenized, computed: Computed[Any]) -> StageTimes:
     return StageTimes(found.milliseconds, computed.queue_ms, computed.compute_ms)

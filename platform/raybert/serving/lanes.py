@@ -84,9 +84,10 @@ class WaitingText:
     length: int
 
     @property
-    def kind(self) -> tuple[bool, int]:
+    def kind(self) -> tuple[bool, int, str | None]:
         """What all texts of one forward pass must share."""
-        return self.request.tokens.token_type_ids is None, self.request.tokens.prompt_length
+        tokens = self.request.tokens
+        return tokens.token_type_ids is None, tokens.prompt_length, tokens.task
 
 
 @dataclass(slots=True)

@@ -103,6 +103,25 @@ class Embedded:
 
 
 @dataclass(frozen=True, slots=True)
+class SparseRow:
+    """One sparse vector: active vocabulary ids, rising, and their float32 weights."""
+
+    terms: NDArray[np.int32]
+    weights: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class SparselyEmbedded:
+    """Sparse vectors, one a text, and what they cost; as `Embedded`."""
+
+    rows: Sequence[SparseRow]
+    tokens: int
+    truncated: int
+    fingerprint: str
+    times: StageTimes = field(default_factory=StageTimes)
+
+
+@dataclass(frozen=True, slots=True)
 class ScoreCall:
     """Texts to score against a query, all in one request.
 

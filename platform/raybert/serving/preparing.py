@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from raybert.errors import InputError
@@ -169,7 +169,7 @@ class Preparation:
         rows = list(tokens.input_ids)
         for at, ids in over_long.items():
             rows[at] = self._shortened(list(ids), "left")
-        return TokenizedTexts(rows, None, tokens.prompt_length)
+        return replace(tokens, input_ids=rows)
 
     def _framed(self, ids: Sequence[int]) -> list[int]:
         before, after, row = self._before, self._after, list(ids)

@@ -22,6 +22,7 @@ from raybert.serving.messages import (
     Scored,
     SearchAnswer,
     SearchCall,
+    SparselyEmbedded,
 )
 from raybert.serving.preparing import Piece
 from raybert.serving.stages import Gauges
@@ -106,6 +107,11 @@ class RemoteModels:
         """Return one vector a text."""
         embedded: Embedded = await ask(self._handle, "embed", call)
         return embedded
+
+    async def embed_sparse(self, call: EmbedCall) -> SparselyEmbedded:
+        """Return one sparse vector a text."""
+        found: SparselyEmbedded = await ask(self._handle, "embed_sparse", call)
+        return found
 
     async def similarities(self, call: ScoreCall) -> Scored:
         """Return one score a text: the similarity of its vector and the query's."""

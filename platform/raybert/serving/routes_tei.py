@@ -17,10 +17,12 @@ from raybert.serving.schemas_rerank import TeiError
 from raybert.serving.schemas_tei import (
     TeiDecodeRequest,
     TeiEmbedRequest,
+    TeiEmbedSparseRequest,
     TeiInfo,
     TeiPrediction,
     TeiPredictRequest,
     TeiSimilarityRequest,
+    TeiSparseValue,
     TeiToken,
     TeiTokenizeRequest,
 )
@@ -57,6 +59,26 @@ def tei_routes(desk: Desk) -> APIRouter:
         router.add_api_route(
             path, embed, methods=["POST"], responses={200: {"model": list[list[float]]}}
         )
+
+    @router.post("/embed_sparse", responses={200: {"model": list[list[TeiSparseValue]]}})
+    async def embed_sparse(request: TeiEmbedSparseRequest) -> Response:
+        """Embed texts or token ids by a sparse model: the active dimensions of each."""
+        call = EmbedCall(
+            model=await _model(desk, request.model, "sparse"),
+            inputs=_inputs(desk, request.inputs),
+            prompt_name=request.prompt_name,
+            truncate=request.cuts,
+            side=request.side,
+        )
+        found = await desk.embed_sparse(call)
+        body = [
+            [
+                {"index": term, "value": weight}
+                for term, weight in zip(row.terms.tolist(), row.weights.tolist(), strict=True)
+            ]
+            for row in found.rows
+        ]
+        return json_response(body, headers=time_headers(found.tokens, found.truncated, found.times))
 
     @router.post("/predict", responses={200: {"model": list[TeiPrediction]}})
     async def predict(request: TeiPredictRequest) -> Response:

@@ -42,6 +42,20 @@ class TeiEmbedRequest(TeiRequest):
     prompt_name: StrictStr | None = None
 
 
+class TeiEmbedSparseRequest(TeiRequest):
+    """Body of `POST /embed_sparse`."""
+
+    inputs: StrictStr | list[StrictStr] | list[TokenId] | list[list[TokenId]]
+    prompt_name: StrictStr | None = None
+
+
+class TeiSparseValue(BaseModel):
+    """One active dimension of a sparse vector."""
+
+    index: int
+    value: float
+
+
 class TeiPredictRequest(TeiRequest):
     """Body of `POST /predict`: a text, a pair, or a list of either, each in a list of its own."""
 

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from raybert.encoders import open_encoder
@@ -19,7 +19,7 @@ from raybert.records import TokenizedTexts
 from raybert.serving.batcher import Computed, TokenBatcher
 from raybert.serving.faults import FaultKind, RequestError
 from raybert.serving.lanes import BatchSettings
-from raybert.serving.messages import ModelCard
+from raybert.serving.messages import ModelCard, SparseRow
 from raybert.serving.preparing import Preparation, Side, Tokenized
 from raybert.settings import Settings
 
@@ -65,8 +65,8 @@ class ServedModel:
         self.encoder = encoder
         self._tokenizing = tokenizing or ThreadPoolExecutor(1, f"tokenize-{name}")
         self._thread = ThreadPoolExecutor(1, f"model-{name}")
-        self.batcher: TokenBatcher[NDArray[np.float32]] = TokenBatcher(
-            self._core, batch or BatchSettings(), self._thread
+        self.batcher: TokenBatcher[Any] = TokenBatcher(
+            self._core, _bounded(batch or BatchSettings(), encoder), self._thread
         )
         self.preparation = Preparation(name, encoder)
         self.card = _card(name, encoder, self.batcher.settings)
@@ -94,9 +94,7 @@ class ServedModel:
         """Take texts given as token ids; see `Preparation.ids`."""
         return await self.beside(lambda: self.preparation.ids(ids, truncate, side))
 
-    async def compute(
-        self, tokens: TokenizedTexts, urgent: bool = False
-    ) -> Computed[NDArray[np.float32]]:
+    async def compute(self, tokens: TokenizedTexts, urgent: bool = False) -> Computed[Any]:
         """Run tokens through the model, together with whatever else waits.
 
         Raises:
@@ -140,13 +138,18 @@ class ServedModel:
         """Run work of the CPU on the tokenizing threads."""
         return await asyncio.get_running_loop().run_in_executor(self._tokenizing, work)
 
-    def _core(self, tokens: TokenizedTexts) -> list[NDArray[np.float32]]:
-        """Run one batch on the model's thread; returns B finite float32 rows."""
+    def _core(self, tokens: TokenizedTexts) -> list[Any]:
+        """Run one batch on the model's thread; returns B rows, finite, in float32.
+
+        Sparse rows leave the thread compressed: most of a vocabulary's weights are zero.
+        """
         with torch.inference_mode():
             rows: Tensor = self.encoder.core(tokens).float()
             finite = bool(torch.isfinite(rows).all())
         if not finite:
             raise ModelError(f"model {self.name!r} gave numbers that are not finite")
+        if "sparse" in self.encoder.capabilities:
+            return sparse_rows(self.encoder.post(rows))
         return list(rows.cpu().numpy())
 
 
@@ -167,19 +170,40 @@ def open_served(name: str, settings: ModelSettings, tokenizing: ThreadPoolExecut
     return ServedModel(name, encoder, settings.batch, tokenizing)
 
 
+def sparse_rows(compressed: Any) -> list[SparseRow]:
+    """Cut compressed rows [B, V] into one row a text."""
+    compressed.sort_indices()
+    ends = compressed.indptr
+    return [
+        SparseRow(
+            compressed.indices[start:end].astype(np.int32),
+            compressed.data[start:end].astype(np.float32),
+        )
+        for start, end in pairwise(ends)
+    ]
+
+
+def _bounded(batch: BatchSettings, encoder: Any) -> BatchSettings:
+    """Keep a sparse model's batches small enough for its logits [B, T, V]."""
+    if "sparse" not in encoder.capabilities:
+        return batch
+    tokens = min(batch.max_batch_tokens, encoder.tokens_per_batch)
+    return batch.model_copy(update={"max_batch_tokens": tokens})
+
+
 def _card(name: str, encoder: Any, batch: BatchSettings) -> ModelCard:
-    dense = "dense" in encoder.capabilities
+    embeds = "rerank" not in encoder.capabilities
     return ModelCard(
         name=name,
         capabilities=frozenset(encoder.capabilities),
         fingerprint=encoder.fingerprint,
-        dimension=encoder.get_embedding_dimension() if dense else 0,
+        dimension=encoder.get_embedding_dimension() if embeds else 0,
         max_tokens=encoder.max_seq_length or 0,
-        labels=0 if dense else int(getattr(encoder, "num_labels", 0)),
+        labels=0 if embeds else int(getattr(encoder, "num_labels", 0)),
         pooling=_pooling(encoder),
         max_batch_tokens=batch.max_batch_tokens,
         dtype=str(getattr(encoder, "dtype", "float32")).removeprefix("torch."),
-        label_names=() if dense else _label_names(encoder),
+        label_names=() if embeds else _label_names(encoder),
         prompts=tuple(encoder.prompts),
         similarity=getattr(encoder, "similarity_fn_name", None) or "cosine",
     )

@@ -16,6 +16,7 @@ from raybert.serving.messages import (
     Scored,
     SearchAnswer,
     SearchCall,
+    SparselyEmbedded,
 )
 from raybert.serving.preparing import Piece
 
@@ -52,6 +53,10 @@ class Embeds(Serves, Protocol):
 
     async def embed(self, call: EmbedCall) -> Embedded:
         """Return one vector a text."""
+        ...
+
+    async def embed_sparse(self, call: EmbedCall) -> SparselyEmbedded:
+        """Return one sparse vector a text."""
         ...
 
     async def similarities(self, call: ScoreCall) -> Scored:
