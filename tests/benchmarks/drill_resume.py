@@ -96,6 +96,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--max-seq-length", type=int, default=256)
+    parser.add_argument("--victims", nargs="+", default=["driver", "worker"])
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     random.seed(arguments.seed)
@@ -110,7 +111,7 @@ def main() -> None:
         job.run(folder / "clean")
         print(f"clean run: {len(texts)} rows in {time.monotonic() - started:.0f} s", flush=True)
         clean = rows_of(folder / "clean")
-        for victim in ("driver", "worker"):
+        for victim in arguments.victims:
             for number in range(arguments.kills):
                 out = folder / f"{victim}-{number}"
                 done, encoded = drill(job, out, len(texts), random.random() * 0.95, victim)
