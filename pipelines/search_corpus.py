@@ -68,7 +68,7 @@ def main(settings: SearchCorpus) -> str:
         for uri, index in indexes.items():
             encoder = encoder_of(index, model=settings.model, device=settings.device)
             legs[uri] = search(queries, index, encoder, settings.top_k)
-        rankings = fuse(legs, settings.top_k)
+        rankings, places = fuse(legs, settings.top_k)
         if reranker is not None:
             rankings = rerank(rankings, queries, indexes[settings.index[0]], reranker)
         manifest = write_run(
@@ -78,6 +78,7 @@ def main(settings: SearchCorpus) -> str:
             inputs=inputs,
             details={"top_k": settings.top_k},
             mlflow_run=run.run_id,
+            places=places,
         )
         run.metrics({"queries": len(queries), "hits": manifest.rows})
     print(f"{len(queries):,} queries, {manifest.rows:,} hits")

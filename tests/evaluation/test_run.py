@@ -3,11 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import ir_measures
+import pyarrow.parquet as pq
 import pytest
 
 from raybert.artifacts import Input, read_manifest
 from raybert.errors import ArtifactError
 from raybert.evaluation import read_run, write_run
+from raybert.fusion import Place
 from raybert.records import Hit, Ranking
 
 RANKINGS = [
@@ -24,6 +26,18 @@ def test_rankings_come_back_as_written(tmp_path: Path) -> None:
     assert read_run(str(tmp_path)) == RANKINGS
     assert manifest == read_manifest(tmp_path, kind="run")
     assert (manifest.rows, manifest.details["queries"], manifest.mlflow_run) == (4, 2, "r")
+
+
+def test_places_in_the_legs_are_kept(tmp_path: Path) -> None:
+    places = {("q1", "a"): {"dense": Place(1, 0.5), "sparse": Place(7, 3.0)}}
+    write_run(str(tmp_path), RANKINGS, settings={}, inputs=[], places=places)
+    assert read_run(str(tmp_path)) == RANKINGS
+    legs = pq.read_table(tmp_path / "ranking.parquet")["legs"].to_pylist()
+    assert legs[0] == [
+        {"leg": "dense", "rank": 1, "score": 0.5},
+        {"leg": "sparse", "rank": 7, "score": 3.0},
+    ]
+    assert legs[1:] == [[], [], []]
 
 
 def test_trec_file_is_read_by_trec_tools(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from raybert.artifacts import Folder, Input, Manifest, write_manifest, write_table
 from raybert.errors import ArtifactError, ModelError
 from raybert.evaluation.searching import encoder_of, fuse, open_reranker, rerank, search
+from raybert.fusion import Place
 from raybert.index import Index, build_index, open_index
 from raybert.records import Hit, Ranking
 
@@ -60,8 +61,11 @@ def test_every_query_gets_its_ranking(
 def test_one_leg_stays_as_it_is_and_two_are_joined() -> None:
     one = [Ranking("q", (Hit("a", 3.0), Hit("b", 2.0)))]
     two = [Ranking("q", (Hit("b", 0.9), Hit("c", 0.1)))]
-    assert fuse({"one": one}, 1) == one
-    joined = fuse({"one": one, "two": two}, 2)
+    alone, places = fuse({"one": one}, 2)
+    assert alone == one
+    assert places["q", "b"] == {"one": Place(2, 2.0)}
+    joined, places = fuse({"one": one, "two": two}, 2)
+    assert places["q", "b"] == {"one": Place(2, 2.0), "two": Place(1, 0.9)}
     assert ids(joined) == [["b", "a"]]
     assert joined[0].hits[0].score == pytest.approx(1 / 61 + 1 / 62)
 

@@ -102,6 +102,8 @@ def test_several_indexes_are_joined_by_reciprocal_rank(
     for name, indexes in {"a": [index], "b": [other], "both": [index, other]}.items():
         job.main(settings(job, demo, indexes, tmp_path / name))
         runs[name] = read_run(str(tmp_path / name))
+    table = pq.read_table(tmp_path / "both" / "ranking.parquet").to_pylist()
+    assert {place["leg"] for place in table[0]["legs"]} == {index, other}
     for one, two, both in zip(runs["a"], runs["b"], runs["both"], strict=True):
         expected: dict[str, float] = {}
         for leg in (one, two):

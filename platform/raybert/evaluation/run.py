@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +20,11 @@ from raybert.artifacts import (
     write_manifest,
     write_table,
 )
+from raybert.fusion import Place
 from raybert.records import Hit, Ranking
 
+Places: TypeAlias = Mapping[tuple[str, str], Mapping[str, Place]]
+"""By (query id, document id): the place each leg gave the document."""
 RANKING = "ranking.parquet"
 TREC = "run.trec"
 
@@ -34,11 +37,19 @@ def write_run(
     inputs: Sequence[Input],
     details: dict[str, Any] | None = None,
     mlflow_run: str | None = None,
+    places: Places | None = None,
     tag: str = "raybert",
 ) -> Manifest:
-    """Write rankings as `ranking.parquet` (query_id, rank, id, score) and `run.trec`."""
+    """Write rankings as `ranking.parquet` and `run.trec`.
+
+    The columns are query_id, rank, id and score; with `places` also legs, a list of leg, rank and
+    score: where each of several retrievers put the document.
+    """
     folder = Folder(out)
-    shard = write_table(folder, RANKING, _table(rankings))
+    table = _table(rankings)
+    if places is not None:
+        table = table.append_column("legs", _legs(rankings, places))
+    shard = write_table(folder, RANKING, table)
     trec = "".join(f"{line}\n" for line in trec_lines(rankings, tag)).encode()
     folder.write_bytes(TREC, trec)
     text = Shard(file=TREC, rows=shard.rows, bytes=len(trec), checksum=hash_bytes(trec))
@@ -105,3 +116,16 @@ def _table(rankings: Sequence[Ranking]) -> pa.Table:
             "score": pa.array(scores, pa.float64()),
         }
     )
+
+
+def _legs(rankings: Sequence[Ranking], places: Places) -> pa.Array:
+    rows = [
+        [
+            {"leg": leg, "rank": place.rank, "score": place.score}
+            for leg, place in places.get((ranking.query_id, hit.id), {}).items()
+        ]
+        for ranking in rankings
+        for hit in ranking
+    ]
+    place_type = pa.struct([("leg", pa.string()), ("rank", pa.int32()), ("score", pa.float64())])
+    return pa.array(rows, pa.list_(place_type))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from raybert.encoders import CrossEncoder, DenseEncoder, open_encoder
 from raybert.errors import ArtifactError, ModelError
 from raybert.evaluation.metrics import ranked
-from raybert.fusion import reciprocal_rank
+from raybert.fusion import Place, reciprocal_rank
 from raybert.index import Index
 from raybert.modules import locate_model
 from raybert.records import TEXT, Hit, Ranking
@@ -63,23 +63,24 @@ def search(
     return [Ranking(query, tuple(hits)) for query, hits in zip(ids, found, strict=True)]
 
 
-def fuse(legs: Mapping[str, Sequence[Ranking]], top_k: int) -> list[Ranking]:
-    """Join the rankings of several legs by reciprocal rank; one leg stays as it is."""
-    if len(legs) == 1:
-        return list(next(iter(legs.values())))
-    return [
-        Ranking(
-            rankings[0].query_id,
-            tuple(
-                fused.hit
-                for fused in reciprocal_rank(
-                    {leg: ranking.hits for leg, ranking in zip(legs, rankings, strict=True)},
-                    top_k=top_k,
-                )
-            ),
-        )
-        for rankings in zip(*legs.values(), strict=True)
-    ]
+def fuse(
+    legs: Mapping[str, Sequence[Ranking]], top_k: int
+) -> tuple[list[Ranking], dict[tuple[str, str], Mapping[str, Place]]]:
+    """Join the rankings of several legs by reciprocal rank; one leg keeps its own scores.
+
+    Returns:
+        The rankings, and by (query id, document id) the place each leg gave the document.
+    """
+    rankings: list[Ranking] = []
+    places: dict[tuple[str, str], Mapping[str, Place]] = {}
+    for parts in zip(*legs.values(), strict=True):
+        query = parts[0].query_id
+        by_leg = {leg: part.hits for leg, part in zip(legs, parts, strict=True)}
+        fused = reciprocal_rank(by_leg, top_k=top_k)
+        places |= {(query, hit.id): hit.places for hit in fused}
+        hits = tuple(hit.hit for hit in fused) if len(legs) > 1 else parts[0].hits
+        rankings.append(Ranking(query, hits))
+    return rankings, places
 
 
 def rerank(
