@@ -14,10 +14,13 @@ from raybert.tracking.location import (
     platform_file,
     tracking_uri,
 )
+from raybert.tracking.registry import Registry, Version
 from raybert.tracking.run import Run
 
 __all__ = [
+    "Registry",
     "Run",
+    "Version",
     "answers",
     "artifact_root",
     "database",

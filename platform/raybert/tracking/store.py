@@ -67,7 +67,7 @@ class MlflowStore:
         if uri == f"sqlite:///{database()}":
             database().parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._client: Any = MlflowClient(tracking_uri=uri)
+            self.client: Any = MlflowClient(tracking_uri=uri)
         except Exception as error:  # noqa: BLE001 - which kinds it raises depends on the store
             raise PlatformError(f"tracking URI {uri}: {_first_line(error)}") from None
 
@@ -82,7 +82,7 @@ class MlflowStore:
         """
         try:
             experiment_id = self._experiment(experiment)
-            run = self._client.create_run(experiment_id, run_name=name, tags=dict(tags))
+            run = self.client.create_run(experiment_id, run_name=name, tags=dict(tags))
         except Exception as error:  # noqa: BLE001 - as above
             raise PlatformError(f"tracking URI {self.uri}: {_first_line(error)}") from None
         run_id = str(run.info.run_id)
@@ -92,16 +92,16 @@ class MlflowStore:
 
     def _experiment(self, name: str) -> str:
         """Return the id of an experiment, made if it is not there."""
-        found = self._client.get_experiment_by_name(name)
+        found = self.client.get_experiment_by_name(name)
         if found is not None:
             return str(found.experiment_id)
         root = f"{artifact_root()}/{name}" if self.uri.startswith("sqlite:") else None
         try:
             return str(
-                self._client.create_experiment(name, artifact_location=root, tags=EXPERIMENT_TAGS)
+                self.client.create_experiment(name, artifact_location=root, tags=EXPERIMENT_TAGS)
             )
         except Exception:
-            found = self._client.get_experiment_by_name(name)  # another job was quicker
+            found = self.client.get_experiment_by_name(name)  # another job was quicker
             if found is None:
                 raise
             return str(found.experiment_id)
@@ -124,24 +124,24 @@ class MlflowStore:
             RunTag(note.name, str(note.value)[:LONGEST_TAG]) for note in notes if note.kind == "tag"
         ]
         for start in range(0, len(metrics), METRICS_A_REQUEST):
-            self._client.log_batch(run_id, metrics=metrics[start : start + METRICS_A_REQUEST])
+            self.client.log_batch(run_id, metrics=metrics[start : start + METRICS_A_REQUEST])
         for start in range(0, max(len(params), len(tags)), PARAMS_A_REQUEST):
             end = start + PARAMS_A_REQUEST
-            self._client.log_batch(run_id, params=params[start:end], tags=tags[start:end])
+            self.client.log_batch(run_id, params=params[start:end], tags=tags[start:end])
         inputs = [_dataset(note) for note in notes if note.kind == "input"]
         if inputs:
-            self._client.log_inputs(run_id, inputs)
+            self.client.log_inputs(run_id, inputs)
 
     def file(self, run_id: str, path: Path, folder: str | None) -> None:
         """Record a file, or what is in a folder, under `folder` of the run's files."""
         if path.is_dir():
-            self._client.log_artifacts(run_id, str(path), folder or path.name)
+            self.client.log_artifacts(run_id, str(path), folder or path.name)
         else:
-            self._client.log_artifact(run_id, str(path), folder)
+            self.client.log_artifact(run_id, str(path), folder)
 
     def end(self, run_id: str, status: Status) -> None:
         """Record how a run ended."""
-        self._client.set_terminated(run_id, status)
+        self.client.set_terminated(run_id, status)
 
     def refused(self, error: Exception) -> bool:
         """Say whether the server answered and will not have these notes, ever."""
