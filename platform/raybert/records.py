@@ -27,11 +27,13 @@ class TokenizedTexts:
         input_ids: one list of token ids a text, special tokens included.
         token_type_ids: segment ids in the same shape, where the model has segments.
         prompt_length: number of leading tokens that belong to the prompt (pooling may skip them).
+        task: "query" or "document", where it decides how a model reads the texts.
     """
 
     input_ids: Sequence[Sequence[int]]
     token_type_ids: Sequence[Sequence[int]] | None = None
     prompt_length: int = 0
+    task: str | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -48,6 +50,7 @@ class TokenizedTexts:
             [self.input_ids[row] for row in rows],
             None if types is None else [types[row] for row in rows],
             self.prompt_length,
+            self.task,
         )
 
 

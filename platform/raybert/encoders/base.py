@@ -159,7 +159,9 @@ class Encoder:
 
     def collate(self, tokens: TokenizedTexts) -> Features:
         """Pad tokens into one batch of features on the model's device."""
-        return self.tokenizing.tokenization.pad(tokens, self.device)
+        tokenization = self.tokenizing.tokenization.routed(tokens.task)
+        features = tokenization.pad(tokens, self.device)
+        return features if tokens.task is None else {**features, "task": tokens.task}
 
     def features(self, tokens: TokenizedTexts) -> Features:
         """Run the model over one batch, without gradients, and return all its features."""

@@ -14,6 +14,7 @@ from raybert.modules import (
     Module,
     ModuleSequence,
     Opening,
+    RoutedTokenization,
     Tokenization,
     locate_model,
     open_modules,
@@ -63,10 +64,10 @@ def opened(
     return Opened(model, tokenizing, checkpoint.settings, checkpoint.folder)
 
 
-def _tokenization(model: ModuleSequence) -> Tokenization:
+def _tokenization(model: ModuleSequence) -> Tokenization | RoutedTokenization:
     """Return the tokenization of the first module."""
     first = model[0] if len(model) else None
     tokenization = getattr(first, "tokenization", None)
-    if not isinstance(tokenization, Tokenization):
+    if not isinstance(tokenization, Tokenization | RoutedTokenization):
         raise ModelError(f"the first module must tokenize; {type(first).__name__} does not")
     return tokenization

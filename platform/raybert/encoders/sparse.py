@@ -142,11 +142,9 @@ class SparseEncoder(Encoder):
             parts.append(self.post(self.core(batch, max_active_dims)))
             order.extend(rows)
             total += usage
-        if not parts:
-            return sparse.csr_array((0, self.get_embedding_dimension()), dtype=np.float32), total
-        back = np.argsort(np.asarray(order))
-        sorted_rows: Any = sparse.vstack(parts, format="csr")
-        return sorted_rows[back], total
+        empty = torch.zeros((0, self.get_embedding_dimension()))
+        gathered: Any = sparse.vstack(parts or [compressed(empty)], format="csr")
+        return gathered[np.argsort(np.asarray(order, dtype=np.int64))], total
 
     def encode(
         self,

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from raybert.errors import InputError, ModelError
-from raybert.modules import Checkpoint, Opening, Text, Tokenization, locate_model, read_checkpoint
-from raybert.modules.transformer import max_positions, open_config
+from raybert.modules import (
+    Checkpoint,
+    Opening,
+    RoutedTokenization,
+    Text,
+    Tokenization,
+    locate_model,
+    module_class,
+    read_checkpoint,
+)
 from raybert.records import TokenizedTexts
 
 _LOG = logging.getLogger(__name__)
@@ -28,7 +37,7 @@ class Tokenizing:
 
     def __init__(
         self,
-        tokenization: Tokenization,
+        tokenization: Tokenization | RoutedTokenization,
         prompts: Mapping[str, str] | None = None,
         default_prompt_name: str | None = None,
     ) -> None:
@@ -59,12 +68,12 @@ class Tokenizing:
         """
         check_texts(texts)
         before = self.prompt(prompt_name, prompt, task)
+        tokenization = self.tokenization.routed(task)
+        task = task if tokenization is not self.tokenization else None
         if not before:
-            return self.tokenization(texts)
-        tokens = self.tokenization([_prompted(before, text) for text in texts])
-        return TokenizedTexts(
-            tokens.input_ids, tokens.token_type_ids, self.tokenization.prompt_length(before)
-        )
+            return replace(tokenization(texts), task=task)
+        tokens = tokenization([_prompted(before, text) for text in texts])
+        return replace(tokens, prompt_length=tokenization.prompt_length(before), task=task)
 
     def prompt(
         self, prompt_name: str | None = None, prompt: str | None = None, task: str | None = None
@@ -109,11 +118,10 @@ def open_tokenizing(
         ModelError: the folder, its configuration or its tokenizer cannot be read.
     """
     checkpoint = read_checkpoint(locate_model(path))
-    first = checkpoint.transformer
-    config = open_config(first, Opening(trust_remote_code=trust_remote_code))
-    tokenization = Tokenization.open(
-        first, max_positions=max_positions(config), trust_remote_code=trust_remote_code
-    )
+    opening = Opening(trust_remote_code=trust_remote_code)
+    kind = checkpoint.modules[0].kind if checkpoint.modules else "Transformer"
+    first = module_class(kind, f"model {str(checkpoint.folder)!r}")
+    tokenization = first.open_tokenization(checkpoint.transformer, opening)
     if max_seq_length is not None:
         tokenization.max_seq_length = max_seq_length
     return tokenizing_of(checkpoint, tokenization, prompts, default_prompt_name)
@@ -121,7 +129,7 @@ def open_tokenizing(
 
 def tokenizing_of(
     checkpoint: Checkpoint | None,
-    tokenization: Tokenization,
+    tokenization: Tokenization | RoutedTokenization,
     prompts: Mapping[str, str] | None,
     default_prompt_name: str | None,
 ) -> Tokenizing:

@@ -19,6 +19,8 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import nn
 
+from raybert.errors import ModelError
+
 Features = dict[str, Any]
 """The features of one batch, by name."""
 
@@ -58,6 +60,15 @@ class Module(nn.Module):
     def load(cls, folder: Path, opening: Opening) -> Self:
         """Read the module from its folder."""
         raise TypeError(f"{cls.__name__} cannot be read from {folder}")
+
+    @classmethod
+    def open_tokenization(cls, folder: Path, opening: Opening) -> Any:
+        """Read only the tokenizer, where this is a module that starts a model.
+
+        Raises:
+            ModelError: this module does not tokenize.
+        """
+        raise ModelError(f"the first module must tokenize; {cls.__name__} does not")
 
     def save(self, folder: Path) -> None:
         """Write the module into its folder (which exists)."""

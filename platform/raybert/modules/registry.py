@@ -10,13 +10,22 @@ from raybert.modules.checkpoint import Checkpoint, ModuleEntry
 from raybert.modules.module import Module, ModuleSequence, Opening
 
 MODULES: dict[str, str] = {
+    "Asym": "raybert.modules.router",
+    "CNN": "raybert.modules.cnn",
     "Dense": "raybert.modules.dense",
+    "Dropout": "raybert.modules.dropout",
+    "LSTM": "raybert.modules.lstm",
+    "LayerNorm": "raybert.modules.layer_norm",
     "MLMTransformer": "raybert.modules.transformer",
     "Normalize": "raybert.modules.normalize",
     "Pooling": "raybert.modules.pooling",
+    "Router": "raybert.modules.router",
     "SparseAutoEncoder": "raybert.modules.sparse_auto_encoder",
+    "SparseStaticEmbedding": "raybert.modules.sparse_static_embedding",
     "SpladePooling": "raybert.modules.splade_pooling",
+    "StaticEmbedding": "raybert.modules.static_embedding",
     "Transformer": "raybert.modules.transformer",
+    "WeightedLayerPooling": "raybert.modules.weighted_layer_pooling",
 }
 """Class name, as the last part of a type string names it, to the file that holds the class."""
 

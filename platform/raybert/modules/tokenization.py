@@ -35,6 +35,7 @@ class Tokenization:
         max_seq_length: longest text in tokens, special tokens included; None is without limit.
         do_lower_case: lower-case texts before the tokenizer sees them.
         padding_side: "left" or "right"; None takes the tokenizer's own.
+        special_tokens: add the tokens that begin and end a text.
     """
 
     def __init__(
@@ -44,10 +45,12 @@ class Tokenization:
         *,
         do_lower_case: bool = False,
         padding_side: str | None = None,
+        special_tokens: bool = True,
     ) -> None:
         self.tokenizer = tokenizer
         self.do_lower_case = do_lower_case
         self.padding_side = padding_side or tokenizer.padding_side
+        self.special_tokens = special_tokens
         self._max_seq_length = max_seq_length
         self._segments = "token_type_ids" in tokenizer.model_input_names
         self._backend = self._limited_backend()
@@ -93,11 +96,17 @@ class Tokenization:
             return TokenizedTexts([])
         if self._backend is None:
             return self._by_python(texts)
-        encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=True)
+        encodings = self._backend.encode_batch_fast(
+            list(texts), add_special_tokens=self.special_tokens
+        )
         types = None
         if self._segments and isinstance(texts[0], tuple):
             types = [encoding.type_ids for encoding in encodings]
         return TokenizedTexts([encoding.ids for encoding in encodings], types)
+
+    def routed(self, task: str | None) -> Tokenization:
+        """Return the tokenization for a task, which is this one for every task."""
+        return self
 
     def prompt_length(self, prompt: str) -> int:
         """Return how many leading tokens of a prompted text belong to the prompt."""
@@ -146,6 +155,7 @@ class Tokenization:
             second,
             truncation="longest_first" if self._max_seq_length is not None else False,
             max_length=self._max_seq_length,
+            add_special_tokens=self.special_tokens,
         )
         types = found.get("token_type_ids") if second is not None else None
         return TokenizedTexts(found["input_ids"], types)

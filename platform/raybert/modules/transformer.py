@@ -66,6 +66,14 @@ class Transformer(Module):
         return f"{self.family}.Transformer"
 
     @classmethod
+    def open_tokenization(cls, folder: Path, opening: Opening) -> Tokenization:
+        """Read configuration and tokenizer, but no weights."""
+        positions = max_positions(open_config(folder, opening))
+        return Tokenization.open(
+            folder, max_positions=positions, trust_remote_code=opening.trust_remote_code
+        )
+
+    @classmethod
     def load(cls, folder: Path, opening: Opening) -> Self:
         """Read the model for the task its `sentence_bert_config.json` states."""
         task = transformer_settings(folder).get("transformer_task", "feature-extraction")
