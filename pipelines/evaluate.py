@@ -26,6 +26,7 @@ from raybert.evaluation import (
     hit_score_plot,
     judge_rankings,
     measure,
+    query_table,
     ranking_plots,
     read_qrels,
     read_run,
@@ -75,7 +76,8 @@ def main(settings: Evaluate) -> str:
         for item in inputs:
             run.input(item.kind, item.uri, item.fingerprint)
         found = rankings()
-        judged = list(judge_rankings(found, qrels).values())
+        by_query = judge_rankings(found, qrels)
+        judged = list(by_query.values())
         metrics = measure(judged)
         write_report(
             settings.out,
@@ -83,6 +85,7 @@ def main(settings: Evaluate) -> str:
             title=f"Retrieval of {settings.run or settings.model}",
             rows=len(judged),
             plots=[*ranking_plots(judged), *filter(None, [hit_score_plot(found, qrels)])],
+            tables={"queries": query_table(by_query)},
             settings=settings.model_dump(mode="json"),
             inputs=inputs,
             mlflow_run=run.run_id,

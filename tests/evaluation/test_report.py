@@ -4,11 +4,12 @@ import json
 import struct
 from pathlib import Path
 
-from raybert.artifacts import Input, read_manifest
+from raybert.artifacts import Folder, Input, read_manifest, read_table
 from raybert.evaluation import (
     hit_score_plot,
     judge,
     measure,
+    query_table,
     ranking_plots,
     score_plot,
     write_report,
@@ -42,6 +43,15 @@ def test_report_has_numbers_words_and_pictures(tmp_path: Path) -> None:
         assert f"plots/{picture.name}" in words
     assert read_manifest(tmp_path, kind="report") == manifest
     assert {shard.file for shard in manifest.shards} >= {"report.json", "plots/scores.png"}
+
+
+def test_queries_are_listed_worst_first(tmp_path: Path) -> None:
+    table = query_table({"good": judge(["b"], {"b": 1}), "bad": judge(["a"], {"b": 1})})
+    assert table["query_id"].to_pylist() == ["bad", "good"]
+    assert table["ndcg@10"].to_pylist() == [0.0, 1.0]
+    manifest = write_report(str(tmp_path), {}, title="t", rows=2, tables={"queries": table})
+    shard = manifest.shards[-1]
+    assert read_table(Folder(tmp_path), shard).equals(table)
 
 
 def test_equal_scores_can_be_drawn(tmp_path: Path) -> None:

@@ -8,9 +8,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raybert.artifacts import Folder, Input, Manifest, Shard, hash_bytes, write_manifest
+import pyarrow as pa
+
+from raybert.artifacts import (
+    Folder,
+    Input,
+    Manifest,
+    Shard,
+    hash_bytes,
+    write_manifest,
+    write_table,
+)
 from raybert.evaluation.calibration import Calibration
 from raybert.evaluation.metrics import (
+    METRICS,
     Cutoffs,
     Judged,
     Metrics,
@@ -47,12 +58,13 @@ def write_report(
     title: str,
     rows: int,
     plots: Sequence[Plot] = (),
+    tables: Mapping[str, pa.Table] | None = None,
     settings: Mapping[str, Any] | None = None,
     inputs: Sequence[Input] = (),
     details: Mapping[str, Any] | None = None,
     mlflow_run: str | None = None,
 ) -> Manifest:
-    """Write `report.json`, `report.md` and `plots/*.png`, then the manifest.
+    """Write `report.json`, `report.md`, `plots/*.png` and tables, then the manifest.
 
     Args:
         out: folder of the report.
@@ -60,6 +72,7 @@ def write_report(
         title: what was measured.
         rows: how many queries, pairs or texts it was measured on.
         plots: pictures to draw.
+        tables: rows behind the numbers, written as `{name}.parquet`.
         settings: settings of the job.
         inputs: what was measured, and with what.
         details: what else a reader should know; goes into `report.json` and the manifest.
@@ -73,6 +86,8 @@ def write_report(
         **{f"plots/{plot.name}.png": _png(plot) for plot in plots},
     }
     shards = [_write(folder, name, data, rows) for name, data in files.items()]
+    for name, table in (tables or {}).items():
+        shards.append(write_table(folder, f"{name}.parquet", table))
     return write_manifest(
         folder,
         Manifest(
@@ -85,6 +100,18 @@ def write_report(
             mlflow_run=mlflow_run,
         ),
     )
+
+
+def query_table(judged: Mapping[str, Judged], deepest: int = 10) -> pa.Table:
+    """Return every query's own metrics at `deepest`, worst nDCG first: where to look."""
+    rows = [
+        {
+            "query_id": query,
+            **{f"{n}@{deepest}": metric(one, deepest) for n, metric in METRICS.items()},
+        }
+        for query, one in judged.items()
+    ]
+    return pa.Table.from_pylist(sorted(rows, key=lambda row: float(row[f"ndcg@{deepest}"])))
 
 
 def ranking_plots(judged: Sequence[Judged], deepest: int = 10) -> list[Plot]:
