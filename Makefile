@@ -6,6 +6,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+CORPUS ?= data/demo/docs.parquet
+COLUMN ?= text
 
 export HF_HUB_OFFLINE := 1
 export RAY_USAGE_STATS_ENABLED := 0
@@ -16,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 
 help:  ## say what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {split($$1, name, ":"); printf "make %-10s %s\n", name[1], $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## install raybert, its tests and the offline model into .venv
 
@@ -45,8 +47,11 @@ checks: setup  ## format, lint, types, floors, doors
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q tests/test_house.py
 
-bench: setup  ## measure, side by side with the reference library
-	@$(BIN)/python -m pytest -m benchmark -s -q tests/benchmarks
+bench: setup  ## measure beside the reference library (CORPUS=FILE.parquet COLUMN=text)
+	@$(BIN)/python tests/benchmarks/bench_encode.py --corpus $(CORPUS) --column $(COLUMN)
+	@$(BIN)/python tests/benchmarks/bench_encode_corpus.py --corpus $(CORPUS) --column $(COLUMN)
+	@$(BIN)/python tests/benchmarks/bench_index.py
+	@$(BIN)/python tests/benchmarks/bench_serving.py
 
 clean:  ## remove .venv and everything that jobs and the platform left in .raybert
 	@$(BIN)/raybert down 2>/dev/null || true

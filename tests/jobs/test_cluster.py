@@ -27,6 +27,10 @@ def test_a_cluster_file_names_address_and_variables(tmp_path: Path) -> None:
     assert cluster.env == {"MLFLOW_TRACKING_URI": "http://mlflow:5000"}
 
 
+def test_the_example_is_a_cluster_file(root: Path) -> None:
+    assert find_cluster(file=root / "cluster" / "remote.yaml").address == "http://head:8265"
+
+
 @pytest.mark.parametrize("address", ["ray://head:10001", "http://"])
 def test_a_wrong_address_is_one_line(address: str) -> None:
     with pytest.raises(SettingsError, match="allowed is http://HOST:8265"):
