@@ -104,14 +104,11 @@ def write_report(
 
 def query_table(judged: Mapping[str, Judged], deepest: int = 10) -> pa.Table:
     """Return every query's own metrics at `deepest`, worst nDCG first: where to look."""
-    rows = [
-        {
-            "query_id": query,
-            **{f"{n}@{deepest}": metric(one, deepest) for n, metric in METRICS.items()},
-        }
-        for query, one in judged.items()
-    ]
-    return pa.Table.from_pylist(sorted(rows, key=lambda row: float(row[f"ndcg@{deepest}"])))
+    worst_first = sorted(judged, key=lambda query: ndcg(judged[query], deepest))
+    columns: dict[str, list[Any]] = {"query_id": worst_first}
+    for name, metric in METRICS.items():
+        columns[f"{name}@{deepest}"] = [metric(judged[query], deepest) for query in worst_first]
+    return pa.table(columns)
 
 
 def ranking_plots(judged: Sequence[Judged], deepest: int = 10) -> list[Plot]:
