@@ -130,7 +130,7 @@ def run_job(
 
 def guarded(command: Callable[[], int]) -> int:
     """Run a command and return its exit status; see `run_job` for what the statuses mean."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         return command()
     except RaybertError as error:
@@ -139,6 +139,8 @@ def guarded(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def fault(error: BaseException) -> str:

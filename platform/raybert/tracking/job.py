@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -99,13 +100,21 @@ def _tags(settings: JobSettings, kind: str) -> dict[str, str]:
         "raybert.kind": kind,
         "raybert.version": raybert.__version__,
         "raybert.out": settings.out,
-        "mlflow.user": getpass.getuser(),
+        "mlflow.user": _user(),
         "mlflow.source.type": "JOB",
         "mlflow.source.name": Path(sys.argv[0]).name or kind,
         "mlflow.note.content": f"Writes its artifact to `{settings.out}`.",
     }
     found = {"mlflow.source.git.commit": _revision(), "ray.job": environment("RAYBERT_JOB")}
     return tags | {key: value for key, value in found.items() if value}
+
+
+def _user() -> str:
+    """Return who runs the job; a container may run as a number without a name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _revision() -> str | None:
