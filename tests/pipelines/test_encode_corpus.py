@@ -8,13 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from raybert.artifacts import Folder, read_manifest, read_tables
+from raybert.errors import RaybertError
 
 
 def command(root: Path, corpus: Path, out: Path, *more: str) -> list[str]:
@@ -23,7 +26,8 @@ def command(root: Path, corpus: Path, out: Path, *more: str) -> list[str]:
         sys.executable,
         str(job),
         *("--corpus", str(corpus), "--out", str(out), "--model", "all-MiniLM-L6-v2"),
-        *("--tracking-uri", "none", "--device", "cpu", "--rows-per-shard", "32", *more),
+        *("--tracking-uri", "none", "--device", "cpu", "--rows-per-shard", "32"),
+        *("--max-seq-length", "32", *more),
     ]
 
 
@@ -82,10 +86,26 @@ def test_a_killed_job_resumes_to_the_rows_of_a_clean_run(
     ],
 )
 def test_a_fault_is_one_line_and_leaves_nothing(
-    root: Path, corpus: Path, tmp_path: Path, flags: list[str], message: str
+    load_job: Callable[[str], ModuleType],
+    root: Path,
+    corpus: Path,
+    tmp_path: Path,
+    flags: list[str],
+    message: str,
 ) -> None:
-    done = run(*command(root, corpus, tmp_path / "out", *flags))
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    job = load_job("encode_corpus")
+    arguments = command(root, corpus, tmp_path / "out", *flags)[2:]
+    with pytest.raises(RaybertError) as caught:
+        job.main(job.EncodeCorpus.from_command_line(arguments))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_fault_ends_the_process_with_2_and_one_line(
+    root: Path, corpus: Path, tmp_path: Path
+) -> None:
+    done = run(*command(root, corpus, tmp_path / "out", "--text-column", "body"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.strip().splitlines()) == 1
