@@ -116,3 +116,4 @@ def test_the_app_may_lie_below_a_prefix(directory: Any) -> None:
     routes = build_routes(Desk(GatewaySettings(), directory))
     client = TestClient(routes, root_path="/below")
     assert client.get("/below/v1/models").status_code == 200
+    assert client.post("/below/embed", json={}).json()["error_type"] == "Validation"

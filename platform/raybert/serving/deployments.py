@@ -34,7 +34,7 @@ from raybert.serving.reranker import Reranker
 from raybert.serving.searcher import Searcher
 from raybert.serving.served_model import ModelSettings
 from raybert.serving.stages import Gauges
-from raybert.settings import Settings
+from raybert.settings import Settings, environment
 
 
 class StageSettings(Settings):
@@ -194,7 +194,7 @@ class Gateway:
         self.desk = Desk(settings, models, None if searches is None else RemoteSearch(searches))
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        return build_gateway(self.desk, says_id=False)
+        return _behind_serve(self.desk)
 
 
 class WholeGraph:
@@ -225,7 +225,7 @@ class WholeGraph:
         self.desk = Desk(settings, directory, self.searcher)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        return build_gateway(self.desk, says_id=False)
+        return _behind_serve(self.desk)
 
     async def check_health(self) -> None:
         """Pin the indexes to their models and send a canary through every model."""
@@ -234,6 +234,15 @@ class WholeGraph:
         for host in (self.embedder, self.reranker):
             if host is not None:
                 await host.check()
+
+
+def _behind_serve(desk: Desk) -> ASGIApp:
+    """Return the edge as it stands behind Ray Serve's proxy, or behind its HAProxy.
+
+    HAProxy does not say who calls, so a graph behind it is open only if its settings say so.
+    """
+    haproxy = environment("RAY_SERVE_ENABLE_HA_PROXY") == "1"
+    return build_gateway(desk, says_id=False, hidden_callers=haproxy)
 
 
 def _remote(handle: DeploymentHandle | None) -> RemoteModels | None:

@@ -13,12 +13,13 @@ from starlette.types import ASGIApp
 
 from raybert import __version__
 from raybert.errors import RaybertError
+from raybert.serving.access import KeyLayer, route_path
 from raybert.serving.answers import fault_response
 from raybert.serving.console import console_routes
 from raybert.serving.desk import Desk
 from raybert.serving.faults import FaultKind, RequestError, as_fault
 from raybert.serving.keys import KeyRing
-from raybert.serving.layers import BodyLayer, KeyLayer, RequestLayer
+from raybert.serving.layers import BodyLayer, RequestLayer
 from raybert.serving.routes_cohere import cohere_routes
 from raybert.serving.routes_openai import openai_routes
 from raybert.serving.routes_operation import operation_routes
@@ -37,15 +38,16 @@ _HTTP_KINDS = {
 }
 
 
-def build_gateway(desk: Desk, says_id: bool = True) -> ASGIApp:
+def build_gateway(desk: Desk, says_id: bool = True, hidden_callers: bool = False) -> ASGIApp:
     """Return the whole edge: request ids and counters, then keys, then body size, then routes.
 
     Args:
         desk: the stages, limits and counters.
         says_id: put the request id on answers; off behind Ray Serve, which does it itself.
+        hidden_callers: a proxy in front hides who calls, so nobody counts as local.
     """
     ring = KeyRing(desk.settings.access)
-    inside = KeyLayer(BodyLayer(build_routes(desk), desk.limits), ring)
+    inside = KeyLayer(BodyLayer(build_routes(desk), desk.limits), ring, hidden_callers)
     return RequestLayer(inside, desk.metrics, desk.limits, says_id)
 
 
@@ -85,7 +87,7 @@ def _say_only_what_is_sent(app: FastAPI) -> None:
 
 
 def _on_error(request: Request, error: Exception) -> Response:
-    return fault_response(request.url.path, as_fault(error))
+    return fault_response(route_path(request.scope), as_fault(error))
 
 
 def _on_invalid(request: Request, error: Exception) -> Response:
@@ -103,15 +105,15 @@ def _on_invalid(request: Request, error: Exception) -> Response:
         param = where[0] if where else None
         name = f"`{'.'.join(where)}`" if where else "the body"
         fault = RequestError(FaultKind.INVALID, f"{name}: {first['msg']}", param)
-    return fault_response(request.url.path, fault)
+    return fault_response(route_path(request.scope), fault)
 
 
 def _on_http(request: Request, error: Exception) -> Response:
     """Word what the framework refused: unknown route, wrong method, unreadable body."""
     assert isinstance(error, HTTPException)
     kind = _HTTP_KINDS.get(error.status_code, FaultKind.INVALID)
-    message = f"{request.method} {request.url.path}: {error.detail}"
-    response = fault_response(request.url.path, RequestError(kind, message))
+    message = f"{request.method} {route_path(request.scope)}: {error.detail}"
+    response = fault_response(route_path(request.scope), RequestError(kind, message))
     for name, value in (error.headers or {}).items():
         response.headers[name] = value
     return response

@@ -1,33 +1,25 @@
-"""Layers round every route: request ids, time, concurrency, keys, body size.
+"""Layers round every route: request ids, time, concurrency, body size; keys are `access`.
 
 Plain ASGI, so that they hold for whatever lies inside, unknown routes included.
 """
 
 from __future__ import annotations
 
-import base64
 import logging
 import time
 import uuid
 from collections.abc import Mapping
-from ipaddress import ip_address
-from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from raybert.serving.access import OPEN_ROUTES, route_path
 from raybert.serving.answers import fault_response
 from raybert.serving.faults import FaultKind, RequestError, as_fault
-from raybert.serving.keys import ApiKey, KeyRing
-from raybert.serving.keys import Scope as KeyScope
 from raybert.serving.limits import Limits
 from raybert.serving.metrics import Metrics
 
 _log = logging.getLogger("raybert.serving")
-_audit = logging.getLogger("raybert.serving.audit")
-
-OPEN_ROUTES = frozenset({"/health"})
-"""Routes without a key: a load balancer has none."""
 
 
 class RequestLayer:
@@ -113,48 +105,6 @@ class _Answer:
         await self._send(message)
 
 
-class KeyLayer:
-    """A key for every route but `/health`; without keys only callers of this machine."""
-
-    def __init__(self, app: ASGIApp, ring: KeyRing) -> None:
-        self.app = app
-        self.ring = ring
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on a request that shows a key in force."""
-        if scope["type"] == "http" and route_path(scope) not in OPEN_ROUTES:
-            self._check(scope)
-        await self.app(scope, receive, send)
-
-    def _check(self, scope: Scope) -> None:
-        if not self.ring.locked:
-            self._check_loopback(scope)
-            return
-        key = self._key(Headers(scope=scope))
-        needed = needed_scope(scope["method"], route_path(scope))
-        if key.allows < needed:
-            message = f"key {key.name!r} has the scope {key.scope}; {needed.name.lower()} is needed"
-            raise RequestError(FaultKind.FORBIDDEN, message)
-        if needed > KeyScope.READ:
-            _note(key, scope)
-
-    def _key(self, headers: Headers) -> ApiKey:
-        presented = presented_key(headers)
-        if presented is None:
-            message = "no API key: send `Authorization: Bearer KEY`"
-            raise RequestError(FaultKind.UNAUTHENTICATED, message)
-        key = self.ring.find(presented)
-        if key is None:
-            raise RequestError(FaultKind.UNAUTHENTICATED, "unknown API key")
-        return key
-
-    def _check_loopback(self, scope: Scope) -> None:
-        if self.ring.settings.allow_open or _is_loopback(scope):
-            return
-        message = "this server has no API keys and answers only callers of its own machine"
-        raise RequestError(FaultKind.FORBIDDEN, message)
-
-
 class BodyLayer:
     """Reads the body up to the limit and hands it on whole; a longer one is refused unread."""
 
@@ -189,69 +139,11 @@ class BodyLayer:
         return RequestError(FaultKind.BODY_TOO_LARGE, message)
 
 
-def route_path(scope: Scope) -> str:
-    """Return the path below the prefix the app is mounted at."""
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", "").rstrip("/")) or "/"
-
-
-def needed_scope(method: str, path: str) -> KeyScope:
-    """Return the scope a route asks for: whatever changes an index is a write."""
-    if path.startswith("/v1/indexes/") and method not in {"GET", "HEAD", "OPTIONS"}:
-        return KeyScope.WRITE
-    return KeyScope.READ
-
-
-def presented_key(headers: Mapping[str, str]) -> str | None:
-    """Return the key a request shows.
-
-    `Authorization: Bearer KEY`, `X-API-Key: KEY`, or the password of `Authorization: Basic …`,
-    which is what a browser that was asked for a password sends.
-    """
-    kind, _, given = headers.get("authorization", "").partition(" ")
-    given = given.strip()
-    if kind.lower() == "bearer" and given:
-        return given
-    if kind.lower() == "basic":
-        return _password(given) or None
-    return headers.get("x-api-key") or None
-
-
-def _password(credentials: str) -> str:
-    try:
-        decoded = base64.b64decode(credentials, validate=True).decode()
-    except ValueError:
-        return ""
-    return decoded.partition(":")[2]
-
-
 def request_id(headers: Mapping[str, str]) -> str:
     """Return the caller's own request id where it is harmless, else a new one."""
     given = headers.get("x-request-id", "")
     harmless = 0 < len(given) <= 128 and given.isascii() and given.isprintable()
     return given if harmless else uuid.uuid4().hex
-
-
-def _is_loopback(scope: Scope) -> bool:
-    client = scope.get("client")
-    if client is None:
-        return True  # a local socket
-    try:
-        return ip_address(client[0]).is_loopback
-    except ValueError:
-        return False
-
-
-def _note(key: ApiKey, scope: Scope) -> None:
-    """Write the audit line of a change: who, what, which request; never its text."""
-    state: dict[str, Any] = scope.get("state", {})
-    _audit.info(
-        "key=%s method=%s path=%s request=%s",
-        key.name,
-        scope["method"],
-        route_path(scope),
-        state.get("request_id"),
-    )
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

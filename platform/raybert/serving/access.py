@@ -1,0 +1,141 @@
+"""Who may ask: a key for every route but `/health`, its scope, and the audit line of a change."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from raybert.serving.faults import FaultKind, RequestError
+from raybert.serving.keys import ApiKey, KeyRing
+from raybert.serving.keys import Scope as KeyScope
+
+_audit = logging.getLogger("raybert.serving.audit")
+
+OPEN_ROUTES = frozenset({"/health"})
+"""Routes without a key: a load balancer has none."""
+
+
+class KeyLayer:
+    """A key for every route but `/health`; without keys only callers of this machine.
+
+    Args:
+        app: what lies inside.
+        ring: the keys in force.
+        hidden_callers: a proxy in front hides who calls, so nobody counts as local.
+    """
+
+    def __init__(self, app: ASGIApp, ring: KeyRing, hidden_callers: bool = False) -> None:
+        self.app = app
+        self.ring = ring
+        self.hidden_callers = hidden_callers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on a request that shows a key in force."""
+        if scope["type"] == "http" and route_path(scope) not in OPEN_ROUTES:
+            self._check(scope)
+        await self.app(scope, receive, send)
+
+    def _check(self, scope: Scope) -> None:
+        if not self.ring.locked:
+            self._check_loopback(scope)
+            return
+        key = self._key(Headers(scope=scope))
+        needed = needed_scope(scope["method"], route_path(scope))
+        if key.allows < needed:
+            message = f"key {key.name!r} has the scope {key.scope}; {needed.name.lower()} is needed"
+            raise RequestError(FaultKind.FORBIDDEN, message)
+        if needed > KeyScope.READ:
+            _note(key, scope)
+
+    def _key(self, headers: Headers) -> ApiKey:
+        presented = presented_key(headers)
+        if presented is None:
+            message = "no API key: send `Authorization: Bearer KEY`"
+            raise RequestError(FaultKind.UNAUTHENTICATED, message)
+        key = self.ring.find(presented)
+        if key is None:
+            raise RequestError(FaultKind.UNAUTHENTICATED, "unknown API key")
+        return key
+
+    def _check_loopback(self, scope: Scope) -> None:
+        if self.ring.settings.allow_open or (is_local(scope) and not self.hidden_callers):
+            return
+        message = (
+            "this server has no API keys and answers only callers surely of its own machine; "
+            "the operator sets access.keys, access.keys_file or access.allow_open"
+        )
+        raise RequestError(FaultKind.FORBIDDEN, message)
+
+
+def route_path(scope: Scope) -> str:
+    """Return the path below the prefix the app is mounted at."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", "").rstrip("/")) or "/"
+
+
+def needed_scope(method: str, path: str) -> KeyScope:
+    """Return the scope a route asks for: whatever changes an index is a write."""
+    if path.startswith("/v1/indexes/") and method not in {"GET", "HEAD", "OPTIONS"}:
+        return KeyScope.WRITE
+    return KeyScope.READ
+
+
+def presented_key(headers: Mapping[str, str]) -> str | None:
+    """Return the key a request shows.
+
+    `Authorization: Bearer KEY`, `X-API-Key: KEY`, or the password of `Authorization: Basic …`,
+    which is what a browser that was asked for a password sends.
+    """
+    kind, _, given = headers.get("authorization", "").partition(" ")
+    given = given.strip()
+    if kind.lower() == "bearer" and given:
+        return given
+    if kind.lower() == "basic":
+        return _password(given) or None
+    return headers.get("x-api-key") or None
+
+
+def _password(credentials: str) -> str:
+    try:
+        decoded = base64.b64decode(credentials, validate=True).decode()
+    except ValueError:
+        return ""
+    return decoded.partition(":")[2]
+
+
+def is_local(scope: Scope) -> bool:
+    """Tell whether a request surely comes from this machine.
+
+    Every address it came through must be a loopback address: the peer, and whom a reverse proxy
+    names in `X-Forwarded-For`.
+    """
+    client = scope.get("client")
+    addresses = [] if client is None else [client[0]]  # without one, it is a local socket
+    for value in Headers(scope=scope).getlist("x-forwarded-for"):
+        addresses += [each.strip() for each in value.split(",")]
+    return all(_is_loopback(each) for each in addresses)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def _note(key: ApiKey, scope: Scope) -> None:
+    """Write the audit line of a change: who, what, which request; never its text."""
+    state: dict[str, Any] = scope.get("state", {})
+    _audit.info(
+        "key=%s method=%s path=%s request=%s",
+        key.name,
+        scope["method"],
+        route_path(scope),
+        state.get("request_id"),
+    )
