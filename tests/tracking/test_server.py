@@ -14,7 +14,7 @@ import mlflow
 import pytest
 
 from raybert.settings import JobSettings
-from raybert.tracking import Run, job
+from raybert.tracking import Registry, Run, job
 from raybert.tracking.notes import Spool
 
 
@@ -52,20 +52,24 @@ class Server:
             return False
 
 
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("RAYBERT_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    started = Server(tmp_path)
-    started.start()
-    yield started
-    started.stop()
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAYBERT_HOME", str(folder / "home"))
+        patch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        started = Server(folder)
+        started.start()
+        yield started
+        started.stop()
+        mlflow.set_tracking_uri(None)
 
 
 def test_a_job_outlives_its_server_and_the_next_job_sends_its_log(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "log").touch()
     settings = JobSettings(out="out", tracking_uri=server.url, experiment="tests")
     with job(settings, name="first", kind="try") as first:
         first.metric("loss", 2.0, step=0)
@@ -87,6 +91,23 @@ def test_a_job_outlives_its_server_and_the_next_job_sends_its_log(
     assert client.get_run(str(second.run_id)).info.status == "FINISHED"
     assert [file.path for file in client.list_artifacts(str(second.run_id))] == ["log"]
     assert Spool.left(server.url) == []
+
+
+def test_a_model_is_registered_and_fetched(server: Server, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    (folder / "1_Pooling").mkdir(parents=True)
+    (folder / "modules.json").write_text("[]")
+    (folder / "1_Pooling" / "config.json").write_text("{}")
+    registry = Registry(server.url)
+    registry.register("encoder", folder, metrics={"ndcg@10": 0.5})
+    registry.promote("encoder", 1)
+    fetched = registry.fetch("encoder", "champion")
+    assert fetched != folder
+    assert sorted(path.name for path in fetched.rglob("*") if path.is_file()) == [
+        "config.json",
+        "modules.json",
+    ]
+    assert registry.find("encoder", "champion").metrics == {"ndcg_at_10": 0.5}
 
 
 def losses(client: mlflow.MlflowClient, run: Run) -> list[tuple[int, float]]:
