@@ -71,8 +71,8 @@ def written_model() -> type[WrittenModel]:
 def real(root: Path, minilm: Path) -> RealTexts:
     """Three hundred titles and the beginnings of their texts."""
     rows = pq.read_table(root / "data" / "demo" / "docs.parquet").to_pylist()
-    texts = {row["title"]: row["text"][:200] for row in rows}
-    unique = {text: title for title, text in texts.items()}
+    by_title = {row["title"]: row["text"][:200] for row in rows}
+    unique = {text: title for title, text in by_title.items()}
     texts, titles = list(unique)[:300], list(unique.values())[:300]
     encoder = DenseEncoder(minilm, device="cpu")
     return RealTexts(titles, texts, encoder.encode(titles), encoder.encode(texts))

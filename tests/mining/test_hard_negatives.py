@@ -66,12 +66,17 @@ def ours(real: Any, pairs: Sequence[tuple[int, int]], **given: Any) -> Any:
     teacher = given.pop("teacher", None)
     queries, rows = np.array(pairs).T
     positives = Positives.of(queries, rows, len(real.titles))
-    units = [
-        v / np.linalg.norm(v, axis=1, keepdims=True)
-        for v in (real.title_vectors, real.text_vectors)
-    ]
+    queries_ND, corpus_ND = (
+        vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        for vectors in (real.title_vectors, real.text_vectors)
+    )
     mined = mine_hard_negatives(
-        *units, positives, NegativeRules(**given), similarity=similarity, teacher=teacher
+        queries_ND,
+        corpus_ND,
+        positives,
+        NegativeRules(**given),
+        similarity=similarity,
+        teacher=teacher,
     )
     numbers = [str(row) for row in range(len(real.texts))]
     return negatives_table(
