@@ -9,11 +9,12 @@ from ipaddress import ip_address
 from typing import Any
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from raybert.serving.faults import FaultKind, RequestError
 from raybert.serving.keys import ApiKey, KeyRing
 from raybert.serving.keys import Scope as KeyScope
+from raybert.serving.rates import Bucket, Rates
 
 _audit = logging.getLogger("raybert.serving.audit")
 
@@ -34,24 +35,30 @@ class KeyLayer:
         self.app = app
         self.ring = ring
         self.hidden_callers = hidden_callers
+        self.rates = Rates()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request that shows a key in force."""
-        if scope["type"] == "http" and route_path(scope) not in OPEN_ROUTES:
-            self._check(scope)
-        await self.app(scope, receive, send)
+        if scope["type"] != "http" or route_path(scope) in OPEN_ROUTES:
+            await self.app(scope, receive, send)
+            return
+        bucket = self._check(scope)
+        await self.app(scope, receive, send if bucket is None else _spending(send, bucket))
 
-    def _check(self, scope: Scope) -> None:
+    def _check(self, scope: Scope) -> Bucket | None:
+        """Return the bucket the request's tokens are drawn from, None where there is no rate."""
         if not self.ring.locked:
             self._check_loopback(scope)
-            return
+            return None
         key = self._key(Headers(scope=scope))
         needed = needed_scope(scope["method"], route_path(scope))
         if key.allows < needed:
             message = f"key {key.name!r} has the scope {key.scope}; {needed.name.lower()} is needed"
             raise RequestError(FaultKind.FORBIDDEN, message)
+        bucket = self.rates.admit(key)
         if needed > KeyScope.READ:
             _note(key, scope)
+        return bucket
 
     def _key(self, headers: Headers) -> ApiKey:
         presented = presented_key(headers)
@@ -71,6 +78,17 @@ class KeyLayer:
             "the operator sets access.keys, access.keys_file or access.allow_open"
         )
         raise RequestError(FaultKind.FORBIDDEN, message)
+
+
+def _spending(send: Send, bucket: Bucket) -> Send:
+    """Return a `send` that draws from the bucket what the answer says it took."""
+
+    async def spend(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            bucket.spend(int(Headers(scope=message).get("x-compute-tokens", "0")))
+        await send(message)
+
+    return spend
 
 
 def route_path(scope: Scope) -> str:

@@ -40,6 +40,9 @@ class ApiKey(Settings):
     scope: Literal["read", "write", "admin"] = "read"
     """`read` embeds, reranks and searches; `write` also changes indexes; `admin` everything."""
 
+    tokens_per_minute: Annotated[int, Field(ge=1)] | None = None
+    """Tokens the key may spend a minute, at each gateway replica; None is without limit."""
+
     @property
     def allows(self) -> Scope:
         """The scope as a rank."""

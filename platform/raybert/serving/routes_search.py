@@ -34,7 +34,8 @@ def search_routes(desk: Desk) -> APIRouter:
             deadline_ms=request.deadline_ms,
         )
         answer = await desk.search(call)
-        return json_response(_body(answer, request.explain))
+        headers = {"x-compute-tokens": str(answer.tokens)}
+        return json_response(_body(answer, request.explain), headers=headers)
 
     @router.get("/v1/indexes", responses={200: {"model": IndexesAnswer}})
     async def indexes() -> Response:
