@@ -21,6 +21,7 @@ from raybert.serving.faults import FaultKind, RequestError
 from raybert.serving.lanes import BatchSettings
 from raybert.serving.messages import ModelCard, SparseRow
 from raybert.serving.preparing import Preparation, Side, Tokenized
+from raybert.serving.sources import model_folder
 from raybert.settings import Settings
 
 _T = TypeVar("_T")
@@ -31,7 +32,7 @@ class ModelSettings(Settings):
     """Where a served model lies and how it runs; a bare string is its path."""
 
     path: str
-    """Model folder, or a hub's `owner/name`."""
+    """Model folder, a hub's `owner/name`, or `models:/NAME@ALIAS` of the MLflow registry."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:N."""
     dtype: str = "auto"
@@ -160,7 +161,7 @@ def open_served(name: str, settings: ModelSettings, tokenizing: ThreadPoolExecut
         ModelError: the folder cannot be read.
     """
     encoder = open_encoder(
-        settings.path,
+        model_folder(settings.path),
         device=settings.device,
         dtype=settings.dtype,
         trust_remote_code=settings.trust_remote_code,

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from raybert.encoders import DenseEncoder
+from raybert.errors import InputError, SettingsError
+from raybert.serving import Embedder, ModelSettings
+from raybert.serving.sources import model_folder
+from raybert.tracking import Registry
+
+
+def test_a_path_or_a_hub_name_stays_as_it_is() -> None:
+    assert model_folder("some/folder") == "some/folder"
+
+
+@pytest.mark.parametrize(
+    "path", ["models:/", "models:/a", "models:/a@", "models:/a@b@c", "models:a"]
+)
+def test_what_names_no_registered_model_is_refused(path: str) -> None:
+    with pytest.raises(SettingsError, match="models:/NAME@ALIAS"):
+        model_folder(path)
+
+
+def test_the_champion_is_served_under_the_name_requests_use(tracking: str, minilm: Path) -> None:
+    registry = Registry(tracking)
+    registry.register("search", minilm)
+    with pytest.raises(InputError, match="no version champion"):
+        model_folder("models:/search@champion")
+    registry.promote("search", 1)
+    embedder = Embedder.open({"minilm": ModelSettings(path="models:/search@champion")}, threads=1)
+    card = embedder.models["minilm"].card
+    assert card.fingerprint == DenseEncoder(minilm).fingerprint
+    assert model_folder("models:/search/1") == model_folder("models:/search@champion")
