@@ -78,8 +78,7 @@ def drill(job: Job, out: Path, total: int, share: float, victim: str) -> tuple[i
         process.kill()
         process.wait()
         return done, job.run(out)
-    children = psutil.Process(process.pid).children(recursive=True)
-    for child in children:
+    for child in psutil.Process(process.pid).children(recursive=True):
         if "MapBatches(_Worker)" in " ".join(child.cmdline()):
             child.kill()
     said, _ = process.communicate()
@@ -114,7 +113,7 @@ def main() -> None:
         for victim in arguments.victims:
             for number in range(arguments.kills):
                 out = folder / f"{victim}-{number}"
-                done, encoded = drill(job, out, len(texts), random.random() * 0.95, victim)
+                done, encoded = drill(job, out, len(texts), random.random() * 0.85, victim)
                 same = rows_of(out).equals(clean)
                 again = max(0, done + encoded - len(texts))
                 print(
