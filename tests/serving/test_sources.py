@@ -11,6 +11,17 @@ from raybert.serving.sources import model_folder
 from raybert.tracking import Registry
 
 
+@pytest.fixture
+def tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A tracking server's address, as the environment names it."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("RAYBERT_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    yield uri
+    mlflow.set_tracking_uri(None)
+
+
 def test_a_path_or_a_hub_name_stays_as_it_is() -> None:
     assert model_folder("some/folder") == "some/folder"
 
