@@ -62,6 +62,8 @@ def community_detection(
     for start in range(0, len(centres), QUERY_TILE):
         part = centres[start : start + QUERY_TILE]
         part = part[~used[part]]
+        if not len(part):
+            continue
         for centre, members in zip(part.tolist(), _members(rows, part, threshold), strict=True):
             free = members[~used[members]]
             if not used[centre] and len(free) >= min_community_size:
