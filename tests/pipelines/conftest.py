@@ -74,6 +74,14 @@ def demo(root: Path, minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     )
 
 
+@pytest.fixture(scope="session")
+def query_embeddings(demo: Demo, minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The embeddings of the queries, for jobs that compare two sides."""
+    out = tmp_path_factory.mktemp("queries") / "embeddings"
+    _encode(demo.queries, minilm, out)
+    return str(out)
+
+
 def _encode(docs: Path, model: Path, out: Path) -> None:
     encoder = DenseEncoder(model, device="cpu")
     table = pq.read_table(docs)

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from datasets import load_dataset
+
+from raybert.artifacts import lineage, read_manifest
+from raybert.corpus.joined import read_vectors
+from raybert.errors import ArtifactError, InputError
+from raybert.evaluation import read_qrels
+from raybert.index.source import Embeddings
+
+Load = Callable[[str], ModuleType]
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+
+def settings(job: ModuleType, demo: Any, queries: str, out: Path, **more: Any) -> Any:
+    given: dict[str, Any] = {"pairs": str(demo.qrels), "workers": 1, **more}
+    return job.MineHardNegatives(
+        queries=queries, corpus=str(demo.embeddings), out=str(out), tracking_uri="none", **given
+    )
+
+
+def test_negatives_are_near_and_no_answers_and_the_file_loads_as_it_is(
+    load_job: Load, demo: Any, query_embeddings: str, tmp_path: Path, capsys: Any
+) -> None:
+    job = load_job("mine_hard_negatives")
+    rules = {"num_negatives": 3, "relative_margin": 0.05}
+    given = settings(job, demo, query_embeddings, tmp_path / "out", rules=rules)
+    job.main(given)
+    dataset = load_dataset("parquet", data_dir=str(tmp_path / "out" / "shards"), split="train")
+    assert dataset.column_names[:5] == ["anchor", "positive", *(f"negative_{n}" for n in (1, 2, 3))]
+    known, texts = read_qrels(str(demo.qrels)), dict(texts_of(demo.docs))
+    queries = Embeddings.open(query_embeddings)
+    anchors = dict(zip(texts_of(demo.queries), read_vectors(queries), strict=True))
+    corpus = read_vectors(Embeddings.open(str(demo.embeddings)))
+    ids = list(texts)
+    assert len(dataset) > 20
+    for row in dataset:
+        assert row["positive_id"] in known[row["anchor_id"]]
+        assert texts[row["positive_id"]] == row["positive"]
+        assert not set(row["negative_ids"]) & set(known[row["anchor_id"]])
+        vector = anchors[(row["anchor_id"], row["anchor"])]
+        scores = corpus @ vector / np.linalg.norm(corpus, axis=1) / np.linalg.norm(vector)
+        allowed = [
+            identifier
+            for identifier, score in sorted(zip(ids, scores, strict=True), key=lambda one: -one[1])
+            if score <= row["positive_score"] * 0.95 and identifier not in known[row["anchor_id"]]
+        ]
+        assert row["negative_ids"] == allowed[:3]
+        assert all("(relative_margin)" in reason for reason in row["kept_because"])
+    details = read_manifest(str(tmp_path / "out")).details
+    assert details["dropped"]["positive"] >= len(dataset) // 2
+    kinds = [node.input.kind for node in lineage(str(tmp_path / "out")).inputs]
+    assert kinds == ["pairs", "embeddings", "embeddings", "model"]
+    assert not (tmp_path / "out" / "progress").exists()
+    capsys.readouterr()
+    job.main(given)
+    assert "nothing to do" in capsys.readouterr().out
+    other = settings(job, demo, query_embeddings, tmp_path / "out", rules={"num_negatives": 1})
+    with pytest.raises(ArtifactError, match="other settings or inputs"):
+        job.main(other)
+
+
+def texts_of(path: Path) -> list[tuple[str, str]]:
+    table = pq.read_table(path)
+    return list(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True))
+
+
+def test_a_pair_with_an_unknown_id_is_named(
+    load_job: Load, demo: Any, query_embeddings: str, tmp_path: Path
+) -> None:
+    job = load_job("mine_hard_negatives")
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text(Path(demo.qrels).read_text() + "\nq000\t0\tnowhere\t1\n")
+    with pytest.raises(InputError, match=r"pairs\.tsv: id 'nowhere' is not in"):
+        job.main(settings(job, demo, query_embeddings, tmp_path / "out", pairs=str(pairs)))
