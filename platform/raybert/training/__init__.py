@@ -1,17 +1,54 @@
-"""Training: the step's strategies (gathered candidates, cached gradients) in plain torch."""
+"""Training: a loop over batches, its step's strategies in plain torch, and its way onto Ray.
 
+>>> from raybert.training import Job, open_data, train_job            # doctest: +SKIP
+>>> job = Job(settings, "dense")                                      # doctest: +SKIP
+>>> outcome = train_job(job, open_data(settings.data), run)           # doctest: +SKIP
+"""
+
+from raybert.training.build import Job, make_training
 from raybert.training.cached_step import EMBEDDING, StepLoss, cached_step, plain_step
+from raybert.training.data import TrainingData, open_data
 from raybert.training.gather import GatheredLoss, gather_rows
+from raybert.training.launch import train_job
+from raybert.training.loop import train
 from raybert.training.mini_batches import MiniBatches, Rows, TensorRows
+from raybert.training.saving import Outcome, finish_model, inputs_of
+from raybert.training.settings import (
+    BatchSettings,
+    DataSettings,
+    EvaluationSettings,
+    LossSettings,
+    SavingSettings,
+    ScaleSettings,
+    ScheduleSettings,
+    TrainingSettings,
+)
 
 __all__ = [
     "EMBEDDING",
+    "BatchSettings",
+    "DataSettings",
+    "EvaluationSettings",
     "GatheredLoss",
+    "Job",
+    "LossSettings",
     "MiniBatches",
+    "Outcome",
     "Rows",
+    "SavingSettings",
+    "ScaleSettings",
+    "ScheduleSettings",
     "StepLoss",
     "TensorRows",
+    "TrainingData",
+    "TrainingSettings",
     "cached_step",
+    "finish_model",
     "gather_rows",
+    "inputs_of",
+    "make_training",
+    "open_data",
     "plain_step",
+    "train",
+    "train_job",
 ]

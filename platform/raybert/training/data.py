@@ -1,0 +1,195 @@
+"""Training rows: text columns in order and a label column, from files or a `datasets` folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.json as pa_json
+import torch
+from torch import Tensor
+
+from raybert.artifacts import hash_bytes
+from raybert.corpus.sources import find_files, open_file, open_parquet
+from raybert.errors import InputError
+from raybert.losses import LabelKind, Loss, check_columns, check_labels, pad_labels
+from raybert.losses.choose import LABEL_COLUMNS
+from raybert.training.settings import DataSettings
+
+DATASETS_FILE = "dataset_info.json"
+"""The file by which a folder of the `datasets` library is known."""
+
+
+class TrainingData:
+    """A table of text columns and, where there is one, a label column.
+
+    A text column holds strings, or lists of strings (the documents of a listwise loss).
+
+    Args:
+        table: the columns, in the order the loss takes them.
+        where: what to call the data in messages.
+
+    Raises:
+        InputError: there are no rows or no text columns, or a cell holds no text.
+    """
+
+    def __init__(self, table: pa.Table, where: str = "the data") -> None:
+        self.table = table.combine_chunks()
+        self.where = where
+        self.label = next((name for name in table.column_names if name in LABEL_COLUMNS), None)
+        self.columns = [name for name in table.column_names if name not in LABEL_COLUMNS]
+        if not len(table):
+            raise InputError(f"{where}: there are no rows to train on")
+        if not self.columns:
+            raise InputError(f"{where}: there is no text column beside {self.label}")
+        for name in self.columns:
+            _check_texts(self.table.column(name), name, where)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def texts(self, column: str, rows: Sequence[int]) -> list[Any]:
+        """Return a column's texts at `rows`."""
+        texts: list[Any] = self.table.column(column).take(pa.array(rows, pa.int64())).to_pylist()
+        return texts
+
+    def labels(self, rows: Sequence[int], kind: LabelKind) -> Tensor | None:
+        """Return the labels at `rows` as a loss takes them; None where there is no label."""
+        if self.label is None:
+            return None
+        values = self.table.column(self.label).take(pa.array(rows, pa.int64())).to_pylist()
+        return label_tensor(values, kind, self.where)
+
+    def fit(self, loss: Loss) -> None:
+        """Check that these rows can train a loss.
+
+        Raises:
+            InputError: wrong columns, or a label that the loss does not allow.
+        """
+        check_columns(loss, self.table.column_names, self.where)
+        labels = self.labels(range(len(self)), loss.labels)
+        if labels is not None:
+            check_labels(loss, labels, self.where)
+            if loss.labels is LabelKind.LIST:
+                self._check_lists()
+
+    def _check_lists(self) -> None:
+        """Refuse rows with more or fewer labels than documents."""
+        for row, (documents, labels) in enumerate(
+            zip(
+                *(self.table.column(name).to_pylist() for name in (self.columns[-1], self.label)),
+                strict=True,
+            )
+        ):
+            if not isinstance(documents, list) or len(documents) != len(labels):
+                raise InputError(
+                    f"{self.where}: row {row} needs as many labels ({len(labels)}) as documents in "
+                    f"the list {self.columns[-1]!r}"
+                )
+
+    @property
+    def fingerprint(self) -> str:
+        """Content hash of columns and rows."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, self.table.schema) as writer:
+            writer.write_table(self.table)
+        return hash_bytes(memoryview(sink.getvalue()))
+
+
+def open_data(settings: DataSettings, where: str = "data") -> TrainingData:
+    """Read the rows that settings name.
+
+    Raises:
+        InputError: no such file or column, unreadable, empty, or without text.
+    """
+    told = f"{where} {', '.join(settings.files)}"
+    try:
+        table = pa.concat_tables(
+            [part for name in settings.files for part in _tables(name)], promote_options="default"
+        )
+    except InputError as error:
+        raise InputError(f"{told}: {error}") from None
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise InputError(f"{told}: cannot be read: {str(error).splitlines()[0]}") from None
+    data = TrainingData(_selected(table, settings, told)[: settings.rows], told)
+    for column in settings.prompts:
+        if column not in data.columns:
+            raise InputError(
+                f"{told}: no column {column!r} for a prompt; there are {', '.join(data.columns)}"
+            )
+    return data
+
+
+def label_tensor(values: Sequence[Any], kind: LabelKind, where: str = "the data") -> Tensor:
+    """Return labels [N] or [N, C]; whole numbers stay whole, lists of a list loss are padded.
+
+    Raises:
+        InputError: a label is missing, no number, or rows have unequally many.
+    """
+    if None in values:
+        raise InputError(f"{where}: the label in row {values.index(None)} is null")
+    try:
+        if kind is LabelKind.LIST:
+            return pad_labels(values)
+        labels = torch.tensor(values)
+    except (ValueError, TypeError):
+        raise InputError(
+            f"{where}: labels must be numbers, or equally long lists of them; row 0 has "
+            f"{str(values[0])[:40]!r}"
+        ) from None
+    return labels.float() if labels.is_floating_point() else labels.long()
+
+
+def _tables(name: str) -> list[pa.Table]:
+    """Return the tables of a path, folder or glob."""
+    if (Path(name) / DATASETS_FILE).is_file():
+        from datasets import load_from_disk
+
+        found: pa.Table = load_from_disk(name).with_format("arrow")[:]
+        return [found]
+    return [_table(uri, kind) for uri, kind, _ in find_files([name])]
+
+
+def _table(uri: str, kind: str) -> pa.Table:
+    """Return one file's rows."""
+    if kind == "parquet":
+        return open_parquet(uri).read()
+    if kind == "text":
+        raise InputError(f"{uri}: Parquet, JSONL, CSV or TSV is expected, not plain text")
+    with open_file(uri) as file:
+        if kind == "jsonl":
+            return pa_json.read_json(file)
+        dialect = pa_csv.ParseOptions(
+            delimiter="\t" if kind == "tsv" else ",", newlines_in_values=True
+        )
+        return pa_csv.read_csv(file, parse_options=dialect)
+
+
+def _selected(table: pa.Table, settings: DataSettings, where: str) -> pa.Table:
+    """Return the chosen columns under their new names, in order."""
+    if not settings.columns:
+        return table
+    for source in settings.columns.values():
+        if source not in table.column_names:
+            raise InputError(
+                f"{where}: no column {source!r}; the columns are {', '.join(table.column_names)}"
+            )
+    return pa.table(
+        [table.column(source) for source in settings.columns.values()], list(settings.columns)
+    )
+
+
+def _check_texts(column: pa.ChunkedArray, name: str, where: str) -> None:
+    """Refuse a column that holds something else than texts, or lists of them."""
+    kind = column.type
+    inner = kind.value_type if pa.types.is_list(kind) or pa.types.is_large_list(kind) else kind
+    if not (pa.types.is_string(inner) or pa.types.is_large_string(inner)):
+        raise InputError(
+            f"{where}: column {name!r} holds {kind}, not text; choose columns with data.columns"
+        )
+    if column.null_count:
+        row = column.is_null().to_pylist().index(True)
+        raise InputError(f"{where}: column {name!r} is null in row {row}")

@@ -1,0 +1,125 @@
+"""Training on Ray Train, or in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from raybert.corpus.cluster import cluster_size, connect
+from raybert.devices import cpu_count, set_threads
+from raybert.errors import InputError, PlatformError, RaybertError
+from raybert.settings import fault, set_environment
+from raybert.tracking import Run
+from raybert.tracking.store import MlflowStore, NullStore
+from raybert.training.build import Job, make_training
+from raybert.training.data import TrainingData
+from raybert.training.loop import MAIN, train
+from raybert.training.ranks import on_first
+from raybert.training.saving import Outcome, save_model
+from raybert.training.settings import TrainingSettings
+
+START_TIMEOUT_S = "300"
+"""Seconds a group of workers may take to start; Ray's own 60 is short on a busy machine."""
+
+
+def train_job(job: Job, data: TrainingData, run: Run) -> Outcome:
+    """Train and save a model; the same call goes on with what was begun.
+
+    Args:
+        job: what is to be trained.
+        data: its rows, already read; Ray's workers read them again for themselves.
+        run: where the numbers are recorded.
+
+    Raises:
+        RaybertError: a fault of the user's.
+        PlatformError: workers died more often than `scale.retries`.
+    """
+    scale = job.settings.scale
+    if scale.workers:
+        return _on_ray(job, run)
+    if scale.threads is not None:
+        set_threads(scale.threads)
+    return _train(job, run, data)
+
+
+def _train(job: Job, run: Run, data: TrainingData | None = None) -> Outcome:
+    """Train on this rank; rank 0 records and saves."""
+    training = make_training(job, data)
+    training.log = lambda values, step: run.metrics(values, step)
+    training.send_log = run.flush
+    progress = train(training)
+    loss = type(getattr(training.loss, "loss", training.loss)).__name__
+    outcome = Outcome(progress.step, loss, _public(progress.before), _public(progress.metrics))
+    fingerprint, files = on_first(lambda: save_model(job, training, outcome))
+    return replace(outcome, fingerprint=fingerprint, files=files)
+
+
+def _public(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return metrics without the copy of the one that decides."""
+    return {name: value for name, value in metrics.items() if name != MAIN}
+
+
+def _on_ray(job: Job, run: Run) -> Outcome:
+    """Train on Ray Train's workers; after a death all start again, from the last checkpoint."""
+    set_environment(RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S=START_TIMEOUT_S)
+    import ray.train
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    connect()
+    scale = job.settings.scale
+    gpu = scale.device.startswith("cuda") or (scale.device == "auto" and cluster_size()[1] > 0)
+    plain = TrainingSettings(**job.settings.model_dump(include=set(TrainingSettings.model_fields)))
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={
+            "job": replace(job, settings=plain),
+            "run": (run.tracking_uri, run.run_id),
+            "threads": scale.threads or max(1, cpu_count() // scale.workers),
+        },
+        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+        scaling_config=ray.train.ScalingConfig(num_workers=scale.workers, use_gpu=gpu),
+        run_config=ray.train.RunConfig(
+            name="ray",
+            storage_path=job.checkpoints.absolute,
+            failure_config=ray.train.FailureConfig(max_failures=scale.retries),
+        ),
+    )
+    # Ray's own notes of an earlier attempt would end this one at once: they say it is finished.
+    job.checkpoints.remove("ray")
+    try:
+        outcome: Outcome = trainer.fit().return_value
+    except ray.train.TrainingFailedError as error:
+        raise PlatformError(f"training stopped: {fault(error)}") from error
+    if outcome.fault is not None:
+        raise InputError(outcome.fault)
+    return outcome
+
+
+def _worker(config: Mapping[str, Any]) -> Outcome:
+    """Train on one of Ray Train's workers.
+
+    A fault of the user's is the same on every rank; it is handed back, for raising it would make
+    Ray start the workers again.
+    """
+    import ray.train
+
+    set_threads(config["threads"])
+    first = ray.train.get_context().get_world_rank() == 0
+    run = _reopened(*config["run"]) if first else Run(NullStore(), None)
+    try:
+        return _train(config["job"], run)
+    except RaybertError as error:
+        return Outcome(fault=fault(error))
+    finally:
+        run.flush()
+
+
+def _reopened(uri: str, run_id: str | None) -> Run:
+    """Return the driver's run in another process; a server that is away stops no training."""
+    if run_id is None:
+        return Run(NullStore(), None)
+    try:
+        return Run(MlflowStore(uri), run_id)
+    except PlatformError:
+        return Run(NullStore(), None)
