@@ -1,0 +1,55 @@
+"""One rank of a training on several processes; started by `test_ranks.py`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from raybert.errors import InputError
+from raybert.training import Job, TrainingSettings, make_training, train
+from raybert.training.ranks import average_gradients, gathered, mean_over_ranks, on_first
+
+
+def keep(curve: list[float], values: Mapping[str, float], step: int) -> None:
+    curve.append(values["loss"])
+
+
+def fail() -> None:
+    raise InputError("only rank 0 saw this")
+
+
+def main(rank: int, world: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    store = f"file://{folder}/store"
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world)
+    found: dict[str, Any] = {}
+    for name, (family, settings) in json.loads((folder / "jobs.json").read_text()).items():
+        training = make_training(Job(TrainingSettings(**settings), family))
+        curve: list[float] = []
+        training.log = partial(keep, curve)
+        train(training)
+        found[name] = {"curve": curve, "weights": training.encoder.model.state_dict()}
+    if world > 1:
+        weight = torch.nn.Parameter(torch.zeros(2))
+        weight.grad = torch.full((2,), float(rank))
+        average_gradients([weight, torch.nn.Parameter(torch.zeros(1))])
+        found["mean"] = weight.grad
+        found["gathered"] = gathered(rank)
+        found["not_finite"] = mean_over_ranks({"a": torch.tensor([1.0, torch.nan][rank])})["a"]
+        try:
+            on_first(fail)
+        except InputError as error:
+            found["fault"] = str(error)
+    torch.save(found, folder / f"world{world}-rank{rank}.pt")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
