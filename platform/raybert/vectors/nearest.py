@@ -175,10 +175,10 @@ def _search(tile: Matrix, corpus: Matrix, k: int) -> tuple[Rows, Rows, Scores]:
     candidates = Candidates(len(tile), k)
     for start in range(0, len(corpus), CORPUS_TILE):
         scores = products(tile, corpus[start : start + CORPUS_TILE])
-        floor = torch.from_numpy(candidates.floor)
         width = scores.shape[1]
         if start == 0 and width > k:
-            floor = scores.topk(k, dim=1).values[:, -1]
+            candidates.floor[:] = scores.topk(k, dim=1).values[:, -1].numpy()
+        floor = torch.from_numpy(candidates.floor)
         places = np.flatnonzero((scores >= floor[:, None]).numpy())
         rows, columns = np.divmod(places, width)
         candidates.add(rows, columns + start, scores.numpy()[rows, columns])
