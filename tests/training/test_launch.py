@@ -1,0 +1,87 @@
+"""Training on Ray's workers: the same as in this process, and on again after a death."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from raybert.artifacts import read_manifest
+from raybert.encoders import DenseEncoder
+from raybert.errors import InputError
+from raybert.tracking import Run
+from raybert.tracking import job as tracked
+from raybert.tracking.store import NullStore
+from raybert.training import Job, TrainingData, finish_model, open_data, train_job
+
+SETTINGS: dict[str, Any] = {
+    "schedule": {"max_steps": 60, "learning_rate": 2e-4},
+    "batch": {"size": 16, "drop_last": True},
+    "saving": {"every": 5, "log_every": 1},
+}
+UNTRACKED = Run(NullStore(), None)
+
+
+def trained(job: Job, run: Run = UNTRACKED) -> tuple[dict[str, torch.Tensor], TrainingData]:
+    data = open_data(job.settings.data)
+    outcome = train_job(job, data, run)
+    finish_model(job, data, outcome, run.run_id)
+    return load_file(Path(job.settings.out) / "model.safetensors"), data
+
+
+def kill_a_worker(checkpoints: Path, killed: list[int]) -> None:
+    """Kill one of this process's own Ray Train workers when a checkpoint is there."""
+    deadline = time.monotonic() + 240
+    while not list(checkpoints.glob("*.pt")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    for process in psutil.Process().children(recursive=True):
+        if "RayTrainWorker" in " ".join(process.cmdline()):
+            process.kill()
+            killed.append(process.pid)
+            return
+
+
+def test_two_workers_of_which_one_is_killed_train_as_one_process(
+    make_job: Callable[..., Job], ray_session: None, tmp_path: Path
+) -> None:
+    alone, _ = trained(make_job(out=str(tmp_path / "one"), **SETTINGS))
+    uri = f"sqlite:///{tmp_path}/runs.db"
+    scale = {"workers": 2, "device": "cpu", "threads": 1}
+    job = make_job(out=str(tmp_path / "two"), scale=scale, tracking_uri=uri, **SETTINGS)
+    killed: list[int] = []
+    killer = threading.Thread(target=kill_a_worker, args=(tmp_path / "two.checkpoints", killed))
+    killer.start()
+    with tracked(job.settings, name="two", kind="train_dense") as run:
+        together, data = trained(job, run)
+    killer.join()
+    assert len(killed) == 1
+    for name, weight in alone.items():
+        torch.testing.assert_close(together[name], weight, rtol=0, atol=5e-5)
+
+    manifest = read_manifest(job.settings.out, kind="model")
+    assert manifest.rows == len(data)
+    assert manifest.details["steps"] == 60
+    assert [item.kind for item in manifest.inputs] == ["pairs", "model"]
+    assert manifest.fingerprint == DenseEncoder(job.settings.out).fingerprint
+    assert not (tmp_path / "two.checkpoints").exists()
+
+    import mlflow
+
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/runs.db")
+    steps = {each.step for each in client.get_metric_history(str(run.run_id), "loss")}
+    assert steps == set(range(1, 61))
+
+
+def test_a_fault_on_the_workers_is_told_as_it_is(
+    make_job: Callable[..., Job], ray_session: None
+) -> None:
+    job = make_job(scale={"workers": 2, "device": "cpu"}, batch={"size": 5})
+    with pytest.raises(InputError, match=r"batch\.size 5: 2 workers cannot share it evenly"):
+        train_job(job, open_data(job.settings.data), UNTRACKED)
