@@ -98,7 +98,8 @@ def start(
 
 def free_port(taken: set[int]) -> int:
     """Return a port nobody listens on, outside the range that Ray gives to its workers."""
-    for port in range(20002, 32000):
+    # Two platforms that start at one time must not look for ports in the same order.
+    for port in random.sample(range(20002, 32000), 1000):
         if port not in taken and not port_is_taken(port):
             taken.add(port)
             return port
