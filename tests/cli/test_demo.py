@@ -56,7 +56,6 @@ def test_the_demo_answers_and_the_second_time_skips_what_is_done(
     assert "runs already" in second
     for name in (
         "nDCG@10",
-        "Floating",
         "MLflow    http://127.0.0.1:",
         "Serve     http://127.0.0.1:",
     ):
