@@ -166,11 +166,13 @@ def _ask(url: str, question: str) -> list[dict[str, Any]]:
 
 def _addresses(console: Console, state: PlatformState, url: str) -> None:
     """Say where everything is, and what to try next."""
+    from raybert.tracking import page
+
     assert state.ray is not None
     assert state.mlflow is not None
     for name, address in (
         ("Serve", url),
-        ("MLflow", state.mlflow.url),
+        ("MLflow", page(state.mlflow.url)),
         ("Ray", f"{state.ray.url}   [dim]asks for the token in {state.ray.token_file}[/]"),
     ):
         console.print(f"  [bold]{name:<9}[/] {address}")

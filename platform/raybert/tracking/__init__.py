@@ -11,6 +11,7 @@ from raybert.tracking.location import (
     answers,
     artifact_root,
     database,
+    page,
     platform_file,
     tracking_uri,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "artifact_root",
     "database",
     "job",
+    "page",
     "platform_file",
     "reopen_run",
     "start_run",

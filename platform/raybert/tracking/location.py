@@ -35,6 +35,11 @@ def tracking_uri(explicit: str | None = None) -> str:
     return given or f"sqlite:///{database()}"
 
 
+def page(server: str, path: str = "") -> str:
+    """Return a page of a server's experiments; it opens on runs, not on traces of chat models."""
+    return f"{server.rstrip('/')}/#/experiments{path}?workflowType=machine_learning"
+
+
 def _platform_server() -> str | None:
     """Return the address of the running local platform's MLflow server, if it answers."""
     try:

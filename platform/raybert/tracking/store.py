@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 from raybert.errors import PlatformError
-from raybert.tracking.location import answers, artifact_root, database
+from raybert.tracking.location import answers, artifact_root, database, page
 from raybert.tracking.notes import Note
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -24,7 +24,7 @@ LONGEST_DIGEST = 36
 METRICS_A_REQUEST = 900
 PARAMS_A_REQUEST = 90
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-"""Lets MLflow's pages open on runs and metrics; by default they open on traces of chat models."""
+"""Says that an experiment is about models being made, and not about chats with one."""
 REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE")
 """MLflow's error codes that sending again would not cure."""
 
@@ -88,7 +88,7 @@ class MlflowStore:
         run_id = str(run.info.run_id)
         if not self.uri.startswith("http"):
             return run_id, self.uri
-        return run_id, f"{self.uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+        return run_id, page(self.uri, f"/{experiment_id}/runs/{run_id}")
 
     def _experiment(self, name: str) -> str:
         """Return the id of an experiment, made if it is not there."""
