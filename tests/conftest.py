@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +14,15 @@ import pytest
 _HOME = tempfile.TemporaryDirectory(prefix="raybert-tests-")
 os.environ["RAYBERT_HOME"] = _HOME.name
 os.environ.pop("MLFLOW_TRACKING_URI", None)
+# Ray keeps the first token it sees in a process: every cluster of the tests has the same one.
+_TOKEN = Path(_HOME.name) / "ray.token"
+_TOKEN.touch(mode=0o600)
+_TOKEN.write_text(secrets.token_hex(24))
+os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(_TOKEN))
 for _name, _value in {
     "HF_HUB_OFFLINE": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "OMP_NUM_THREADS": "2",
-    "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TOKENIZERS_PARALLELISM": "false",
 }.items():
@@ -37,6 +42,12 @@ def minilm() -> Path:
     if spec is None or spec.origin is None:
         pytest.fail("the offline model is not installed: run `make setup`")
     return Path(spec.origin).parent / "model"
+
+
+@pytest.fixture(scope="session")
+def ray_token() -> Path:
+    """The file with the token of every Ray cluster of the tests."""
+    return _TOKEN
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ QUESTIONS = 8
 
 
 @pytest.fixture
-def checkout(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def checkout(root: Path, tmp_path: Path, ray_token: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout with a small corpus: a few questions, their answers and some other documents."""
     folder = tmp_path / "checkout"
     data = folder / "data" / "demo"
@@ -37,6 +37,8 @@ def checkout(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     queries = pq.read_table(source / "queries.parquet")
     pq.write_table(queries.slice(0, QUESTIONS), data / "queries.parquet")
     monkeypatch.chdir(folder)
+    (tmp_path / "home").mkdir()
+    shutil.copy2(ray_token, tmp_path / "home" / "ray.token")
     monkeypatch.setenv("RAYBERT_HOME", str(tmp_path / "home"))
     return folder
 

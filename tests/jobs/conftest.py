@@ -81,9 +81,10 @@ def settings() -> PlatformSettings:
 
 @pytest.fixture(scope="session")
 def _started(
-    tmp_path_factory: pytest.TempPathFactory, settings: PlatformSettings
+    tmp_path_factory: pytest.TempPathFactory, settings: PlatformSettings, ray_token: Path
 ) -> Iterator[tuple[Path, PlatformState]]:
     home = tmp_path_factory.mktemp("home")
+    shutil.copy2(ray_token, home / "ray.token")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYBERT_HOME", str(home))
         state = up(settings, lambda line: None)
