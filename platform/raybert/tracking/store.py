@@ -95,12 +95,14 @@ class MlflowStore:
         found = self.client.get_experiment_by_name(name)
         if found is not None:
             return str(found.experiment_id)
+        from mlflow.exceptions import MlflowException
+
         root = f"{artifact_root()}/{name}" if self.uri.startswith("sqlite:") else None
         try:
             return str(
                 self.client.create_experiment(name, artifact_location=root, tags=EXPERIMENT_TAGS)
             )
-        except Exception:
+        except MlflowException:
             found = self.client.get_experiment_by_name(name)  # another job was quicker
             if found is None:
                 raise
