@@ -3,7 +3,8 @@
     python tests/benchmarks/drill_resume.py --corpus FILE.parquet --column document --kills 10
 
 Once for the driver, once for an encoding worker. A line a kill: when it fell, how many rows were
-done, how many the rerun encoded, and whether the rows equal the clean run's.
+done, how many the rerun encoded, and whether the rows equal the clean run's. Last, one row in a
+hundred is changed and one in a hundred appended: how many rows does the job encode then?
 """
 
 from __future__ import annotations
@@ -87,6 +88,23 @@ def drill(job: Job, out: Path, total: int, share: float, victim: str) -> tuple[i
     return done, int(said.split(" encoded")[0].rsplit(" ", 1)[-1].replace(",", "")) - done
 
 
+def change(job: Job, clean: Path) -> tuple[int, int]:
+    """Change 1% of the rows, append as many; return (rows then, rows encoded by the job's count)."""
+    texts = pq.read_table(job.corpus)["text"].to_pylist()
+    rows = len(texts)
+    for row in random.sample(range(rows), rows // 100):
+        texts[row] = f"Revised: {texts[row]}"
+    texts += [f"Appended: {text}" for text in random.sample(texts, rows // 100)]
+    write_corpus(job.corpus, texts)
+    return len(texts), job.run(clean)
+
+
+def write_corpus(path: Path, texts: list[str]) -> None:
+    """Write texts with their row numbers as ids."""
+    ids = [str(number) for number in range(len(texts))]
+    pq.write_table(pa.table({"id": ids, "text": texts}), path)
+
+
 def main() -> None:
     """Run the drill and print its table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -100,11 +118,10 @@ def main() -> None:
     arguments = parser.parse_args()
     random.seed(arguments.seed)
     texts = pq.read_table(arguments.corpus, columns=[arguments.column])[arguments.column]
-    texts = texts.slice(0, arguments.rows).combine_chunks()
+    texts = texts.slice(0, arguments.rows).to_pylist()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        ids = [str(number) for number in range(len(texts))]
-        pq.write_table(pa.table({"id": ids, "text": texts}), folder / "corpus.parquet")
+        write_corpus(folder / "corpus.parquet", texts)
         job = Job(folder / "corpus.parquet", arguments.max_seq_length)
         started = time.monotonic()
         job.run(folder / "clean")
@@ -122,6 +139,8 @@ def main() -> None:
                     f"rows {'equal' if same else 'DIFFER'}",
                     flush=True,
                 )
+        rows, encoded = change(job, folder / "clean")
+        print(f"1% changed, 1% appended: {encoded} of {rows} rows encoded ({encoded / rows:.2%})")
 
 
 if __name__ == "__main__":
