@@ -89,7 +89,7 @@ def drill(job: Job, out: Path, total: int, share: float, victim: str) -> tuple[i
 
 
 def change(job: Job, clean: Path) -> tuple[int, int]:
-    """Change 1% of the rows, append as many; return (rows then, rows encoded by the job's count)."""
+    """Change 1% of the rows, append as many; return (rows then, rows the job says it encoded)."""
     texts = pq.read_table(job.corpus)["text"].to_pylist()
     rows = len(texts)
     for row in random.sample(range(rows), rows // 100):
