@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from raybert.serving.batcher import Computed
 from raybert.serving.faults import FaultKind, RequestError
 from raybert.serving.host import ModelHost
 from raybert.serving.messages import (
@@ -44,7 +43,7 @@ class Embedder(ModelHost):
             tokens=sum(found.tokens.lengths),
             truncated=found.truncated,
             fingerprint=model.card.fingerprint,
-            times=_times(found, computed),
+            times=model.times(found, computed),
         )
 
     async def embed_sparse(self, call: EmbedCall) -> SparselyEmbedded:
@@ -62,7 +61,7 @@ class Embedder(ModelHost):
             tokens=sum(found.tokens.lengths),
             truncated=found.truncated,
             fingerprint=model.card.fingerprint,
-            times=_times(found, computed),
+            times=model.times(found, computed),
         )
 
     async def similarities(self, call: ScoreCall) -> Scored:
@@ -114,7 +113,3 @@ def _check_dimensions(dimensions: int | None, model: ServedModel) -> None:
         "allowed is 1 up to that"
     )
     raise RequestError(FaultKind.INVALID, message, "dimensions")
-
-
-def _times(found: Tokenized, computed: Computed[Any]) -> StageTimes:
-    return StageTimes(found.milliseconds, computed.queue_ms, computed.compute_ms)

@@ -57,6 +57,14 @@ class StageTimes:
     queue_ms: float = 0.0
     compute_ms: float = 0.0
 
+    def by_stage(self) -> dict[str, float]:
+        """Return milliseconds by the stage's name, in order."""
+        return {
+            "tokenize": self.tokenize_ms,
+            "queue": self.queue_ms,
+            "compute": self.compute_ms,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class EmbedCall:

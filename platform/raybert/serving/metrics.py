@@ -76,11 +76,7 @@ class Metrics:
         self.request_tokens.labels(model).observe(tokens)
         if truncated:
             self.truncated.labels(model).inc(truncated)
-        for stage, milliseconds in (
-            ("tokenize", times.tokenize_ms),
-            ("queue", times.queue_ms),
-            ("compute", times.compute_ms),
-        ):
+        for stage, milliseconds in times.by_stage().items():
             self.stages.labels(stage).observe(milliseconds / 1e3)
 
     def count_stages(self, stages_ms: Mapping[str, float]) -> None:

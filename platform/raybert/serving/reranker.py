@@ -14,7 +14,6 @@ from raybert.serving.messages import (
     ModelCard,
     ScoreCall,
     Scored,
-    StageTimes,
 )
 
 
@@ -40,7 +39,7 @@ class Reranker(ModelHost):
             scores=logits if call.raw else logistic(logits),
             tokens=sum(found.tokens.lengths),
             truncated=found.truncated,
-            times=StageTimes(found.milliseconds, computed.queue_ms, computed.compute_ms),
+            times=model.times(found, computed),
         )
 
     async def classify(self, call: ClassifyCall) -> Classified:
@@ -60,7 +59,7 @@ class Reranker(ModelHost):
             scores=logits if call.raw else probabilities(logits),
             tokens=sum(found.tokens.lengths),
             truncated=found.truncated,
-            times=StageTimes(found.milliseconds, computed.queue_ms, computed.compute_ms),
+            times=model.times(found, computed),
         )
 
 

@@ -22,6 +22,7 @@ from raybert.serving.messages import (
     SearchCall,
     SearchHit,
 )
+from raybert.serving.tracing import trace_stages
 
 _CANDIDATES = 50
 
@@ -38,7 +39,9 @@ class _Progress:
     tokens: int = 0
 
     def took(self, stage: str, since: float) -> None:
-        self.stages_ms[stage] = self.stages_ms.get(stage, 0.0) + _ms_since(since)
+        milliseconds = _ms_since(since)
+        self.stages_ms[stage] = self.stages_ms.get(stage, 0.0) + milliseconds
+        trace_stages({stage: milliseconds}, index=self.call.index)
 
     def seconds_left(self) -> float | None:
         if self.call.deadline_ms is None:

@@ -19,9 +19,10 @@ from raybert.records import TokenizedTexts
 from raybert.serving.batcher import Computed, TokenBatcher
 from raybert.serving.faults import FaultKind, RequestError
 from raybert.serving.lanes import BatchSettings
-from raybert.serving.messages import ModelCard, SparseRow
+from raybert.serving.messages import ModelCard, SparseRow, StageTimes
 from raybert.serving.preparing import Preparation, Side, Tokenized
 from raybert.serving.sources import model_folder
+from raybert.serving.tracing import trace_stages
 from raybert.settings import Settings
 
 _T = TypeVar("_T")
@@ -110,6 +111,12 @@ class ServedModel:
             )
             raise RequestError(FaultKind.TOO_MANY, message, "input")
         return await self.batcher.submit(tokens, urgent)
+
+    def times(self, found: Tokenized, computed: Computed[Any]) -> StageTimes:
+        """Return what a request cost here, and add it to the request's trace."""
+        times = StageTimes(found.milliseconds, computed.queue_ms, computed.compute_ms)
+        trace_stages(times.by_stage(), model=self.name, tokens=sum(found.tokens.lengths))
+        return times
 
     async def check(self) -> None:
         """Send one short text through tokenizer, queue and model.
