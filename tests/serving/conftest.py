@@ -195,7 +195,10 @@ def serve_app(
         models = Directory(embeds, Reranker([ServedModel("cross", cross)]))
         desk = Desk(GatewaySettings.model_validate(settings), models, searches)
         client = TestClient(
-            build_gateway(desk), raise_server_exceptions=False, client=("127.0.0.1", 50000)
+            build_gateway(desk),
+            base_url="http://127.0.0.1",
+            raise_server_exceptions=False,
+            client=("127.0.0.1", 50000),
         )
         client.__enter__()
         opened.append(client)

@@ -109,7 +109,7 @@ def test_without_keys_only_this_machine_is_answered(
     serve_app: Serve, client: tuple[str, int], settings: dict[str, Any], status: int
 ) -> None:
     served = serve_app(**settings)
-    caller = TestClient(served.app, client=client)
+    caller = TestClient(served.app, base_url="http://127.0.0.1:8000", client=client)
     assert caller.get("/v1/models").status_code == status
     assert caller.get("/health").status_code == 200
 
@@ -122,6 +122,27 @@ def test_whom_a_reverse_proxy_names_must_be_local_too(
 ) -> None:
     answer = client.get("/v1/models", headers={"x-forwarded-for": forwarded})
     assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("localhost:8000", 200), ("[::1]:8000", 200), ("evil.example:8000", 403), ("[", 403)],
+)
+def test_a_name_that_was_rebound_to_this_machine_is_not_local(
+    client: TestClient, host: str, status: int
+) -> None:
+    assert client.get("/v1/models", headers={"host": host}).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [("http://127.0.0.1", 200), ("http://evil.example", 403), ("null", 403)],
+)
+def test_a_foreign_page_may_not_send(client: TestClient, origin: str, status: int) -> None:
+    body = {"inputs": "a"}
+    answer = client.post("/tokenize", headers={"origin": origin}, json=body)
+    assert answer.status_code == status
+    assert client.get("/v1/models", headers={"origin": origin}).status_code == 200
 
 
 def test_behind_a_proxy_that_hides_callers_nobody_is_local(directory: Directory) -> None:

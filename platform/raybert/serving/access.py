@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -42,6 +43,7 @@ class KeyLayer:
         if scope["type"] != "http" or route_path(scope) in OPEN_ROUTES:
             await self.app(scope, receive, send)
             return
+        _check_page(scope)
         bucket = self._check(scope)
         await self.app(scope, receive, send if bucket is None else _spending(send, bucket))
 
@@ -77,6 +79,20 @@ class KeyLayer:
             "this server has no API keys and answers only callers surely of its own machine; "
             "the operator sets access.keys, access.keys_file or access.allow_open"
         )
+        raise RequestError(FaultKind.FORBIDDEN, message)
+
+
+def _check_page(scope: Scope) -> None:
+    """Refuse what a foreign web page makes a browser send: it has the browser's address and key.
+
+    A browser says the page's `Origin` with every POST, PUT and DELETE.
+    """
+    headers = Headers(scope=scope)
+    origin = headers.get("origin")
+    if origin is None or scope["method"] in {"GET", "HEAD", "OPTIONS"}:
+        return
+    if origin.partition("://")[2] != headers.get("host"):
+        message = f"a page of {origin} may not send {scope['method']} requests to this server"
         raise RequestError(FaultKind.FORBIDDEN, message)
 
 
@@ -130,14 +146,25 @@ def _password(credentials: str) -> str:
 def is_local(scope: Scope) -> bool:
     """Tell whether a request surely comes from this machine.
 
-    Every address it came through must be a loopback address: the peer, and whom a reverse proxy
-    names in `X-Forwarded-For`.
+    Every address it came through must be a loopback address: the peer, whom a reverse proxy names
+    in `X-Forwarded-For`, and the `Host` asked for, which a page that rebinds its own name to this
+    machine cannot forge.
     """
+    headers = Headers(scope=scope)
     client = scope.get("client")
     addresses = [] if client is None else [client[0]]  # without one, it is a local socket
-    for value in Headers(scope=scope).getlist("x-forwarded-for"):
+    for value in headers.getlist("x-forwarded-for"):
         addresses += [each.strip() for each in value.split(",")]
-    return all(_is_loopback(each) for each in addresses)
+    host = _host_name(headers.get("host", "localhost"))
+    return (host == "localhost" or _is_loopback(host)) and all(map(_is_loopback, addresses))
+
+
+def _host_name(authority: str) -> str:
+    """Return the host of `HOST:PORT`; empty where it is none."""
+    try:
+        return urlsplit(f"//{authority}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _is_loopback(address: str) -> bool:
