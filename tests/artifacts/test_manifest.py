@@ -68,3 +68,13 @@ def test_what_cannot_be_read_is_told_in_one_line(
 def test_a_missing_input_is_named() -> None:
     with pytest.raises(ArtifactError, match="names no input of kind 'model'"):
         manifest().input("model")
+
+
+@pytest.mark.parametrize("file", ["../secret.parquet", "shards/../../secret.parquet", "/secret"])
+def test_a_shard_lies_inside_its_artifact(tmp_path: Path, file: str) -> None:
+    folder = Folder(tmp_path)
+    write_manifest(folder, manifest())
+    text = folder.read_bytes("manifest.json").replace(SHARD.file.encode(), file.encode())
+    folder.write_bytes("manifest.json", text)
+    with pytest.raises(ArtifactError, match=r"shards\.0\.file: .* does not lie inside"):
+        read_manifest(tmp_path)

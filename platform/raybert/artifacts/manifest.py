@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from raybert.artifacts.fingerprints import fingerprint
 from raybert.artifacts.folder import Folder
@@ -40,6 +40,14 @@ class Shard(Settings):
     """Size of the file."""
     checksum: str
     """`xxh3:` and the hash of its bytes."""
+
+    @field_validator("file")
+    @classmethod
+    def _check_inside(cls, file: str) -> str:
+        path = PurePosixPath(file)
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError(f"{file!r} does not lie inside the artifact")
+        return file
 
 
 class Manifest(Settings):
