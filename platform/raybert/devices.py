@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raybert.errors import SettingsError
@@ -51,6 +52,16 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
 def cpu_count() -> int:
     """Return the number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_features() -> frozenset[str]:
+    """Return the names of the CPU's instruction sets, as Linux tells them; none elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore").splitlines()
+    except OSError:
+        return frozenset()
+    found = (line for line in lines if line.lower().startswith(("flags", "features")))
+    return frozenset(next(found, "").partition(":")[2].split())
 
 
 def set_threads(threads: int) -> None:

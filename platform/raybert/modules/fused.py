@@ -193,7 +193,13 @@ class FusedForward:
             and not options.get("output_hidden_states")
             and options.get("past_key_values") is None
             and options.get("encoder_hidden_states") is None
+            and self._plain()
         )
+
+    def _plain(self) -> bool:
+        """Tell whether every part is the layer it seems; an adapter puts others in their place."""
+        found = (part for layer in self.stack.layer for part in self.parts(layer))
+        return all(type(part) in (nn.Linear, nn.LayerNorm) for part in found)
 
     def _mask(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
         """Return the additive mask [B, 1 or H, 1 or T, T], with MPNet's position bias in it.
@@ -226,7 +232,7 @@ def versions(module: nn.Module) -> list[tuple[int, int]]:
 
 def fuse_head(model: Any) -> bool:
     """Give a masked language model's product with its vocabulary the faster forward."""
-    head: Any = model.get_output_embeddings()
+    head: Any = getattr(model, "get_output_embeddings", lambda: None)()
     packable = isinstance(head, nn.Linear) and head.bias is not None
     if not (packable and torch.backends.mkldnn.is_available()):  # type: ignore[no-untyped-call]
         return False

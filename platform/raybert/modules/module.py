@@ -6,6 +6,9 @@ Feature names (B batch, T tokens, D width, L labels):
     all_layer_embeddings                       tuple of [B, T, D]
     sentence_embedding                         [B, D]
     scores                                     [B, L]
+    causal_logits                              [B, kept tokens, V]
+    pixel_values                               [B, C, H, W], for models of images
+    token_weights_sum                          [B], where words have weights
     prompt_length                              int, leading tokens that belong to the prompt
     task                                       "query", "document" or absent
 """
@@ -35,12 +38,14 @@ class Opening:
         allow_pickle: read `pytorch_model.bin` where no safetensors file is (without running code:
             `torch.load(weights_only=True)`).
         num_labels: size of a classification head; None takes the folder's own.
+        backend: what runs the transformer, as `backends.py` names it.
     """
 
     dtype: torch.dtype = torch.float32
     trust_remote_code: bool = False
     allow_pickle: bool = False
     num_labels: int | None = None
+    backend: str = "torch"
 
 
 class Module(nn.Module):
@@ -52,9 +57,21 @@ class Module(nn.Module):
     """Whether this module's files lie in the model's root folder when it comes first."""
 
     @property
+    def written(self) -> nn.Module:
+        """The module whose class `modules.json` names."""
+        return self
+
+    @property
+    def has_own_code(self) -> bool:
+        """Whether the class is the user's own, so that its code goes into the folder."""
+        return not type(self.written).__module__.startswith("raybert.")
+
+    @property
     def type_name(self) -> str:
         """The type string in `modules.json`, in the form that every version reads."""
-        return f"{self.family}.{type(self).__name__}"
+        kind = type(self.written)
+        family = kind.__module__.rsplit(".", 1)[-1] if self.has_own_code else self.family
+        return f"{family}.{kind.__name__}"
 
     @classmethod
     def load(cls, folder: Path, opening: Opening) -> Self:
@@ -73,7 +90,7 @@ class Module(nn.Module):
     def save(self, folder: Path) -> None:
         """Write the module into its folder (which exists)."""
 
-    def width(self, width: int) -> int:
+    def width(self, width: int = 0) -> int:
         """Return the width of the embedding after this module, given the width before it."""
         return width
 

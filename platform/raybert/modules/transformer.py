@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 import torch
 
 from raybert.errors import ModelError
+from raybert.modules.backends import TORCH, open_runner
 from raybert.modules.checkpoint import (
     PICKLED_WEIGHTS,
     check_finite,
@@ -27,6 +28,7 @@ TASKS: dict[str, tuple[str, str, str]] = {
     "feature-extraction": ("AutoModel", "last_hidden_state", "token_embeddings"),
     "fill-mask": ("AutoModelForMaskedLM", "logits", "token_embeddings"),
     "sequence-classification": ("AutoModelForSequenceClassification", "logits", "scores"),
+    "text-generation": ("AutoModelForCausalLM", "logits", "causal_logits"),
 }
 """Task to (transformers class, its output, the feature it becomes)."""
 
@@ -57,6 +59,10 @@ class Transformer(Module):
             fuse_head(model)
         accepted = inspect.signature(model.forward).parameters
         self._inputs = [name for name in INPUTS if name in accepted]
+        # What a model makes of a text does not depend on the side of its padding, but positions
+        # counted from the left would; only a last token that must stay last asks for the left.
+        self.generates = task == "text-generation"
+        tokenization.padding_side = "left" if self.generates else "right"
 
     @property
     def type_name(self) -> str:
@@ -68,16 +74,18 @@ class Transformer(Module):
     @classmethod
     def open_tokenization(cls, folder: Path, opening: Opening) -> Tokenization:
         """Read configuration and tokenizer, but no weights."""
-        positions = max_positions(open_config(folder, opening))
-        return Tokenization.open(
-            folder, max_positions=positions, trust_remote_code=opening.trust_remote_code
-        )
+        base = adapter_base(folder)
+        return cls._tokenization(folder, base, open_config(base or folder, opening), opening)
 
     @classmethod
     def load(cls, folder: Path, opening: Opening) -> Self:
         """Read the model for the task its `sentence_bert_config.json` states."""
-        task = transformer_settings(folder).get("transformer_task", "feature-extraction")
-        return cls.open(folder, opening, task)
+        stated = transformer_settings(folder)
+        if "message" in stated.get("modality_config", {}):
+            raise ModelError(
+                f"model folder {str(folder)!r}: reads chat messages; only text is read"
+            )
+        return cls.open(folder, opening, stated.get("transformer_task", "feature-extraction"))
 
     @classmethod
     def open(cls, folder: Path, opening: Opening, task: str = "feature-extraction") -> Self:
@@ -93,7 +101,9 @@ class Transformer(Module):
             max_positions=max_positions(config),
             trust_remote_code=opening.trust_remote_code,
         )
-        return cls(open_model(folder, config, opening, task), tokenization, task)
+        if opening.backend == TORCH:
+            return cls(open_model(folder, config, opening, task), tokenization, task)
+        return cls(open_runner(folder, config, opening, TASKS[task][1]), tokenization, task)
 
     def save(self, folder: Path) -> None:
         """Write model, tokenizer and `sentence_bert_config.json`."""
@@ -104,9 +114,18 @@ class Transformer(Module):
             "max_seq_length": self.tokenization.max_seq_length,
             "do_lower_case": self.tokenization.do_lower_case,
         }
+        if getattr(self.model.config, "output_hidden_states", False):
+            settings["config_args"] = {"output_hidden_states": True}
+        if self.generates:
+            output = {"method": "forward", "method_output_name": self._output}
+            settings |= {
+                "transformer_task": self.task,
+                "modality_config": {"text": output},
+                "module_output_name": self._feature,
+            }
         write_config(folder / "sentence_bert_config.json", settings)
 
-    def width(self, width: int) -> int:
+    def width(self, width: int = 0) -> int:
         """Return the width of what the model gives."""
         config = self.model.config
         if self.task == "fill-mask":
@@ -118,6 +137,9 @@ class Transformer(Module):
     def forward(self, features: Features) -> Features:
         """Run the model over [B, T] ids."""
         inputs = {name: features[name] for name in self._inputs if name in features}
+        if self.generates:
+            places_BT = features["attention_mask"].cumsum(dim=1) - 1
+            inputs |= {"position_ids": places_BT.clamp(min=0), "logits_to_keep": 1}
         output = self.model(**inputs, return_dict=True)
         features[self._feature] = output[self._output]
         if getattr(output, "hidden_states", None) is not None:
@@ -186,6 +208,17 @@ def open_model(folder: Path, config: Any, opening: Opening, task: str) -> Any:
     _check_whole(report, folder, new_head=opening.num_labels is not None)
     check_finite(model, folder)
     return model.eval()
+
+
+def apply_stated(target: Any, folder: Path, kind: str) -> None:
+    """Set what `sentence_bert_config.json` states for a configuration or a tokenizer.
+
+    Only values that the target has already are set: nothing there may choose code or files.
+    """
+    stated = transformer_settings(folder)
+    for name, value in (stated.get(f"{kind}_args") or stated.get(f"{kind}_kwargs") or {}).items():
+        if hasattr(target, name) and not callable(getattr(target, name)):
+            setattr(target, name, value)
 
 
 def max_positions(config: Any) -> int | None:
