@@ -12,6 +12,7 @@ from typing import Any
 import faiss
 import numpy as np
 
+from raybert.index.filters import Mask
 from raybert.index.metric import Floats, Metric, Rows
 from raybert.vectors import TopK, best
 from raybert.vectors.topk import MISSING
@@ -48,11 +49,23 @@ class GraphShard:
         flat: Floats = faiss.rev_swig_ptr(self._storage.get_xb(), length * width)
         return flat.reshape(length, width)
 
-    def search(self, queries_QD: Floats, k: int) -> TopK:
-        """Return the `k` best rows found."""
-        k = min(k, len(self))
-        parameters = _faiss.SearchParametersHNSW(efSearch=max(self.effort, k))
-        _, rows = self._engine.search(queries_QD, k, params=parameters)
+    def search(self, queries_QD: Floats, k: int, allowed: Mask | None = None) -> TopK:
+        """Return the `k` best rows found, of those allowed.
+
+        The walk meets rows that may not be found too, so it goes on as long as it takes to meet
+        the usual number of the others; where comparing with all of these is less work, it does.
+        """
+        count, selector = allowed_rows(allowed, len(self))
+        k = min(k, count)
+        if not k:
+            return TopK.empty(len(queries_QD), 0)
+        reach = max(self.effort, k) * len(self) // count
+        if allowed is not None and count <= reach * _LINKS:
+            parameters = _faiss.SearchParameters(sel=selector)
+            _, rows = self._storage.search(queries_QD, k, params=parameters)
+        else:
+            parameters = _faiss.SearchParametersHNSW(efSearch=reach, sel=selector)
+            _, rows = self._engine.search(queries_QD, k, params=parameters)
         keys = self._metric.exact_keys(queries_QD, self.vectors[np.maximum(rows, 0)])
         return found_rows(self._metric, keys, rows, k)
 
@@ -73,13 +86,23 @@ class ListShard:
     def __len__(self) -> int:
         return int(self._engine.ntotal)
 
-    def search(self, queries_QD: Floats, k: int) -> TopK:
-        """Return the `k` best rows found."""
-        k = min(k, len(self))
-        lists = min(self.effort, int(self._engine.nlist))
-        parameters = _faiss.SearchParametersIVF(nprobe=lists)
+    def search(self, queries_QD: Floats, k: int, allowed: Mask | None = None) -> TopK:
+        """Return the `k` best rows found, of those allowed: the fewer, the more lists are read."""
+        count, selector = allowed_rows(allowed, len(self))
+        k = min(k, count)
+        if not k:
+            return TopK.empty(len(queries_QD), 0)
+        lists = min(-(-self.effort * len(self) // count), int(self._engine.nlist))
+        parameters = _faiss.SearchParametersIVF(nprobe=lists, sel=selector)
         raw, rows = self._engine.search(queries_QD, k, params=parameters)
         return found_rows(self._metric, self._metric.keys(raw).astype(np.float64), rows, k)
+
+
+def allowed_rows(allowed: Mask | None, rows: int) -> tuple[int, Any]:
+    """Return how many rows may be found, and FAISS's selector of them (None selects all)."""
+    if allowed is None:
+        return rows, None
+    return int(allowed.sum()), _faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
 
 
 def found_rows(metric: Metric, keys: Any, rows: Rows, k: int) -> TopK:

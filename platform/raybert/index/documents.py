@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import bisect
 import io
+import json
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from raybert.artifacts import Folder, Shard
 from raybert.errors import InputError
+from raybert.index.filters import Filter, Mask, passing
 from raybert.records import ID
 
 BATCH_ROWS = 8192
+_FILTERS_KEPT = 16
 
 
 class DocumentShard(Sequence[str]):
@@ -39,6 +43,11 @@ class DocumentShard(Sequence[str]):
         batch, at = divmod(row, BATCH_ROWS)
         return dict(self._batches[batch].slice(at, 1).to_pylist()[0])
 
+    def passing(self, condition: Filter) -> Mask:
+        """Say which rows fulfil a filter; see `raybert.index.filters` for its faults."""
+        masks = [passing(condition, batch) for batch in self._batches]
+        return np.concatenate(masks) if masks else np.zeros(0, dtype=np.bool_)
+
     def row_of(self, identifier: str) -> int | None:
         """Return the row of an id, or None."""
         row = bisect.bisect_left(self, identifier)
@@ -54,6 +63,7 @@ class Documents:
 
     def __init__(self, shards: Sequence[DocumentShard]) -> None:
         self.shards = tuple(shards)
+        self._passing: dict[str, list[Mask | None]] = {}
 
     def __len__(self) -> int:
         return sum(len(shard) for shard in self.shards)
@@ -70,6 +80,22 @@ class Documents:
             InputError: an id is not in the index.
         """
         return [self._document(identifier) for identifier in ids]
+
+    def passing(self, condition: Filter | None) -> list[Mask | None]:
+        """Say for every shard which rows fulfil a filter, None meaning all; the last are kept.
+
+        Raises:
+            InputError: an unknown column or operator, a value of another type.
+        """
+        if condition is None:
+            return [None] * len(self.shards)
+        key = json.dumps(condition, sort_keys=True, default=repr)
+        if key not in self._passing:
+            masks: list[Mask | None] = [shard.passing(condition) for shard in self.shards]
+            while len(self._passing) >= _FILTERS_KEPT:
+                self._passing.pop(next(iter(self._passing)), None)
+            self._passing[key] = masks
+        return self._passing[key]
 
     def __contains__(self, identifier: object) -> bool:
         if not isinstance(identifier, str):

@@ -12,9 +12,12 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from raybert.index.ann import allowed_rows
+from raybert.index.filters import Mask
 from raybert.index.metric import Floats, Metric, Rows
 from raybert.vectors import TopK, best
 
+_faiss: Any = faiss
 _SPARE = 8
 _SCAN_ROWS = 16384
 
@@ -44,16 +47,19 @@ class FlatShard:
         flat: Floats = faiss.rev_swig_ptr(self._engine.get_xb(), length * width)
         return flat.reshape(length, width)
 
-    def search(self, queries_QD: Floats, k: int) -> TopK:
-        """Return the `k` best rows of every query: exact scores, equal scores by row."""
-        k = min(k, len(self))
-        fetch = min(k + _SPARE, len(self))
-        raw, rows = self._engine.search(queries_QD, fetch)
+    def search(self, queries_QD: Floats, k: int, allowed: Mask | None = None) -> TopK:
+        """Return the `k` best allowed rows of every query: exact scores, equal scores by row."""
+        count, selector = allowed_rows(allowed, len(self))
+        k, fetch = min(k, count), min(k + _SPARE, count)
+        if not k:
+            return TopK.empty(len(queries_QD), 0)
+        parameters = None if selector is None else _faiss.SearchParameters(sel=selector)
+        raw, rows = self._engine.search(queries_QD, fetch, params=parameters)
         found = self._rescored(queries_QD, rows, k)
-        if fetch < len(self):
+        if fetch < count:
             worst_key = self._metric.keys(raw[:, -1]).astype(np.float64)
             for query in np.flatnonzero(self._is_open(queries_QD, rows, found, worst_key)):
-                settled = self._scan(queries_QD[query : query + 1], k)
+                settled = self._scan(queries_QD[query : query + 1], k, allowed)
                 found.scores[query], found.orders[query] = settled.scores[0], settled.orders[0]
         return found
 
@@ -75,13 +81,16 @@ class FlatShard:
             kth - worst_key <= self._metric.tolerance(queries_QD, self._greatest_norm)
         )
 
-    def _scan(self, query_1D: Floats, k: int) -> TopK:
-        """Score every row of the shard exactly, in blocks; the rare way out of many ties."""
+    def _scan(self, query_1D: Floats, k: int, allowed: Mask | None) -> TopK:
+        """Score every allowed row of the shard exactly, in blocks; rare: many ties."""
         found = TopK.empty(1, k)
         for start in range(0, len(self), _SCAN_ROWS):
             block = self.vectors[start : start + _SCAN_ROWS]
             scores = self._metric.scores(self._metric.exact_keys(query_1D, block[None]))
             rows = np.arange(start, start + len(block), dtype=np.int64)[None]
+            if allowed is not None:
+                kept = allowed[start : start + len(block)]
+                scores, rows = scores[:, kept], rows[:, kept]
             found = found.merge(best(scores, rows, k))
         return found
 

@@ -12,10 +12,12 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from raybert.index.ann import found_rows
+from raybert.index.ann import allowed_rows, found_rows
+from raybert.index.filters import Mask
 from raybert.index.metric import Floats, Metric
 from raybert.vectors import Ranges, TopK, dequantize, quantize
 
+_faiss: Any = faiss
 STORES = ("none", "int8", "float32")
 """What candidates are scored by: what found them, bytes on disk, or floats on disk."""
 
@@ -60,20 +62,24 @@ class QuantizedShard:
     def __len__(self) -> int:
         return int(self._engine.ntotal)
 
-    def search(self, queries_QD: Floats, k: int) -> TopK:
-        """Return the `k` best rows found."""
-        k = min(k, len(self))
+    def search(self, queries_QD: Floats, k: int, allowed: Mask | None = None) -> TopK:
+        """Return the `k` best rows found, of those allowed."""
+        count, selector = allowed_rows(allowed, len(self))
+        k = min(k, count)
+        if not k:
+            return TopK.empty(len(queries_QD), 0)
         if self._store is None:
-            raw, rows = self._candidates(queries_QD, k)
+            raw, rows = self._candidates(queries_QD, k, selector)
             keys = -raw if self._binary else self._metric.keys(raw)
             return found_rows(self._metric, keys.astype(np.float64), rows, k)
-        _, rows = self._candidates(queries_QD, min(k * self.effort, len(self)))
+        _, rows = self._candidates(queries_QD, min(k * self.effort, count), selector)
         vectors = self._store.vectors(np.maximum(rows, 0))
         return found_rows(self._metric, self._metric.exact_keys(queries_QD, vectors), rows, k)
 
-    def _candidates(self, queries_QD: Floats, count: int) -> tuple[Any, Any]:
+    def _candidates(self, queries_QD: Floats, count: int, selector: Any) -> tuple[Any, Any]:
         bits = quantize(queries_QD, "ubinary") if self._binary else queries_QD
-        raw, rows = self._engine.search(bits, count)
+        parameters = None if selector is None else _faiss.SearchParameters(sel=selector)
+        raw, rows = self._engine.search(bits, count, params=parameters)
         return raw, rows
 
 

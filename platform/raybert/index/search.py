@@ -11,6 +11,7 @@ import numpy.typing as npt
 from raybert.artifacts import Manifest
 from raybert.errors import InputError
 from raybert.index.documents import Documents
+from raybert.index.filters import Filter, Mask
 from raybert.index.metric import Floats, Metric, pick_metric
 from raybert.records import Hit
 from raybert.vectors import TopK
@@ -25,8 +26,11 @@ class ShardSearch(Protocol):
 
     def __len__(self) -> int: ...
 
-    def search(self, queries_QD: Floats, k: int) -> TopK:
-        """Return the best rows of prepared queries; `MISSING` fills what was not found."""
+    def search(self, queries_QD: Floats, k: int, allowed: Mask | None = None) -> TopK:
+        """Return the best rows of prepared queries, of the rows [N] allowed (all if None).
+
+        `MISSING` fills what was not found.
+        """
         ...
 
 
@@ -97,20 +101,27 @@ class Index:
         """Where that model lay when the texts were encoded."""
         return self.manifest.input("model").uri
 
-    def search(self, queries: npt.NDArray[Any], top_k: int = 10) -> list[list[Hit]]:
+    def search(
+        self, queries: npt.NDArray[Any], top_k: int = 10, filter: Filter | None = None
+    ) -> list[list[Hit]]:
         """Return the best hits of every query: by falling score, equal scores by rising id.
 
         Args:
             queries: [Q, D] vectors of the index's own model; one vector [D] is one query.
             top_k: hits wanted a query; all documents where there are fewer.
+            filter: conditions that the documents of hits fulfil, see `raybert.index.filters`.
 
         Raises:
-            InputError: wrong width, NaN or infinite values, top_k below 1.
+            InputError: wrong width, NaN or infinite values, top_k below 1, a filter on a column
+                that is not there.
         """
         queries_QD = self._checked(queries, top_k)
         if not len(queries_QD):
             return []
-        lists = [shard.search(queries_QD, top_k) for shard in self._shards]
+        lists = [
+            shard.search(queries_QD, top_k, allowed)
+            for shard, allowed in zip(self._shards, self.documents.passing(filter), strict=True)
+        ]
         return [
             self._merged([(found.scores[query], found.orders[query]) for found in lists], top_k)
             for query in range(len(queries_QD))
