@@ -1,0 +1,50 @@
+"""Choosing what runs a model by measuring it on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from raybert.modules import Text, locate_model, read_checkpoint
+from raybert.modules.backends import TORCH, available_backends
+
+if TYPE_CHECKING:
+    from raybert.encoders.base import Encoder
+
+_WORDS = "the quick brown fox jumps over a lazy dog while seven old wizards watch from the hill "
+_REPEATS = (1, 1, 2, 2, 3, 3, 4, 6, 8, 12)
+"""How often the words stand in each text of the probe: texts of 15 to 200 tokens."""
+_ROUNDS = 3
+
+
+def fastest_backend(model: str | Path, open_with: Callable[[str], Encoder]) -> str:
+    """Return the name of the back end that runs a model fastest here, torch if it is the only one.
+
+    What was exported was held to its floor of accuracy then; speed alone decides now.
+
+    Args:
+        model: the model's folder or name.
+        open_with: opens it with a back end.
+    """
+    names = available_backends(read_checkpoint(locate_model(model)).transformer)
+    if names == [TORCH]:
+        return TORCH
+    seconds = {name: seconds_of(open_with(name)) for name in names}
+    return min(names, key=seconds.__getitem__)
+
+
+def seconds_of(encoder: Encoder) -> float:
+    """Return the least seconds that a small set of texts takes, of a few rounds after the first."""
+    texts: list[Text] = [_WORDS * count for count in _REPEATS]
+    if "rerank" in encoder.capabilities:
+        texts = [(_WORDS, text) for text in texts if isinstance(text, str)]
+    tokens = encoder.pre(texts)
+    taken = []
+    for _ in range(_ROUNDS + 1):
+        started = time.perf_counter()
+        for _, batch, _ in encoder.batches(tokens):
+            encoder.core(batch)
+        taken.append(time.perf_counter() - started)
+    return min(taken[1:])
