@@ -10,6 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# `pytest --hypothesis-profile=long tests/serving/test_gateway.py`: 10,000 malformed requests.
+settings.register_profile("long", max_examples=5000)
 
 _HOME = tempfile.TemporaryDirectory(prefix="raybert-tests-")
 os.environ["RAYBERT_HOME"] = _HOME.name

@@ -1,10 +1,13 @@
 """What serving adds to the model's own time, and what it answers under load.
 
     python tests/benchmarks/bench_serving.py --ways uvicorn serve haproxy --clients 1 8 32
+    python tests/benchmarks/bench_serving.py --ways serve infinity --infinity ENV/bin/infinity_emb
 
 Every way serves the same graph in one process of its own: `uvicorn` the bare edge, `serve` Ray
-Serve with its Python proxy, `haproxy` Ray Serve with RAY_SERVE_ENABLE_HA_PROXY=1. Overhead is what
-the client waited minus what the answer says the model took (x-inference-time), request by request.
+Serve with its Python proxy, `haproxy` Ray Serve with RAY_SERVE_ENABLE_HA_PROXY=1, `infinity` the
+server of PyPI's `infinity-emb` from an environment of its own. Overhead is what the client waited
+minus what the answer says the model took (x-inference-time), request by request. With --reranker
+ten documents a request are ranked too.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 WORDS = [
     "the",
@@ -42,7 +46,8 @@ WORDS = [
     "read",
     "books",
 ]
-WAYS = ("uvicorn", "serve", "haproxy")
+WAYS = ("uvicorn", "serve", "haproxy", "infinity")
+DOCUMENTS = 10
 
 
 def minilm() -> str:
@@ -56,7 +61,7 @@ def minilm() -> str:
 def texts(kind: str, count: int) -> list[str]:
     """Return texts of about 8 words, or of 4 to 150 words mixed."""
     draw = random.Random(7)
-    sizes = [8 if kind == "short" else draw.choice([4, 8, 16, 40, 150]) for _ in range(count)]
+    sizes = [8 if kind != "mixed" else draw.choice([4, 8, 16, 40, 150]) for _ in range(count)]
     return [" ".join(draw.choices(WORDS, k=size)) for size in sizes]
 
 
@@ -67,7 +72,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def run_server(way: str, model: str, port: int) -> None:
+def run_server(way: str, model: str, reranker: str | None, port: int) -> None:
     """Serve until killed; this is the child process."""
     from raybert.serving import (
         Desk,
@@ -75,14 +80,17 @@ def run_server(way: str, model: str, port: int) -> None:
         Embedder,
         GatewaySettings,
         ModelSettings,
+        Reranker,
         build_gateway,
     )
 
     models = {"minilm": ModelSettings(path=model)}
+    rerankers = {"reranker": ModelSettings(path=reranker)} if reranker else {}
     if way == "uvicorn":
         import uvicorn
 
-        app = build_gateway(Desk(GatewaySettings(), Directory(Embedder.open(models))))
+        stages = Directory(Embedder.open(models), Reranker.open(rerankers) if rerankers else None)
+        app = build_gateway(Desk(GatewaySettings(), stages))
         uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
         return
     import ray
@@ -94,13 +102,31 @@ def run_server(way: str, model: str, port: int) -> None:
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     graph = deployed(WholeGraph, StageSettings())
     settings = GatewaySettings.model_validate({"access": {"allow_open": True}})
-    serve.run(graph.bind(settings, models, {}, {}, None), name="bench")
+    serve.run(graph.bind(settings, models, rerankers, {}, None), name="bench")
     signal.sigwait({signal.SIGTERM})
     ray.shutdown()
 
 
+def command_of(way: str, given: argparse.Namespace, port: int) -> list[str]:
+    """Return the command that serves one way."""
+    if way != "infinity":
+        ranks = ["--reranker", given.reranker] if given.reranker else []
+        return [
+            *(sys.executable, __file__, "--server", way, "--port", str(port)),
+            *("--model", given.model, *ranks),
+        ]
+    models = ["--model-id", given.model, "--served-model-name", "minilm"]
+    if given.reranker:
+        models += ["--model-id", given.reranker, "--served-model-name", "reranker"]
+    return [
+        *(given.infinity, "v2", "--host", "127.0.0.1", "--port", str(port), *models),
+        *("--url-prefix", "/v1", "--engine", "torch", "--device", "cpu", "--dtype", "float32"),
+        "--no-bettertransformer",
+    ]
+
+
 @contextmanager
-def server(way: str, model: str) -> Iterator[int]:
+def server(way: str, given: argparse.Namespace) -> Iterator[int]:
     """Run a server in a process of its own and yield its port once it is ready."""
     port = free_port()
     variables = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -109,7 +135,9 @@ def server(way: str, model: str) -> Iterator[int]:
             "RAY_SERVE_ENABLE_HA_PROXY": "1",
             "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         }
-    command = [sys.executable, __file__, "--server", way, "--model", model, "--port", str(port)]
+    if way == "infinity":
+        variables.pop("PYTHONPATH", None)
+    command = command_of(way, given, port)
     process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL)
     try:
         wait_until_ready(port, process)
@@ -135,16 +163,20 @@ def wait_until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
     raise SystemExit("the server did not become ready")
 
 
-def ask(connection: http.client.HTTPConnection, text: str) -> tuple[float, float]:
-    """Embed one text; return the milliseconds waited and those the model took."""
-    body = json.dumps({"model": "minilm", "input": text, "encoding_format": "base64"})
+def ask(connection: http.client.HTTPConnection, kind: str, text: str) -> tuple[float, float]:
+    """Send one request; return the milliseconds waited and those the model took, if it is said."""
+    body: dict[str, Any] = {"model": "minilm", "input": text, "encoding_format": "base64"}
+    if kind == "rerank":
+        body = {"model": "reranker", "query": text, "documents": texts("short", DOCUMENTS)}
+    route = "rerank" if kind == "rerank" else "embeddings"
     begin = time.perf_counter()
-    connection.request("POST", "/v1/embeddings", body, {"content-type": "application/json"})
+    headers = {"content-type": "application/json"}
+    connection.request("POST", f"/v1/{route}", json.dumps(body), headers)
     answer = connection.getresponse()
     answer.read()
     waited = (time.perf_counter() - begin) * 1e3
     assert answer.status == 200, answer.status
-    return waited, float(answer.headers["x-inference-time"])
+    return waited, float(answer.headers.get("x-inference-time", "nan"))
 
 
 def load(
@@ -156,7 +188,7 @@ def load(
 
     def send(own: list[str]) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-        found.extend([ask(connection, text) for text in own])
+        found.extend([ask(connection, kind, text) for text in own])
 
     threads = [
         threading.Thread(target=send, args=(work[client::clients],)) for client in range(clients)
@@ -199,21 +231,25 @@ def main() -> None:
     """Read the command line, measure, print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default=None, help="model folder (default: all-MiniLM-L6-v2)")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--reranker", help="cross-encoder folder; without it nothing is ranked")
+    parser.add_argument("--infinity", help="the program infinity_emb of another environment")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS[:3]))
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--server", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    model = given.model or minilm()
+    given.model = given.model or minilm()
     if given.server:
-        run_server(given.server, model, given.port)
+        run_server(given.server, given.model, given.reranker, given.port)
         return
-    print(f"DenseEncoder.encode, one short text: p50 {bare_model(model, given.requests):.1f} ms\n")
+    bare = bare_model(given.model, given.requests)
+    print(f"DenseEncoder.encode, one short text: p50 {bare:.1f} ms\n")
     print("way      texts  clients   p50 [ms]  p99 [ms]  overhead p50  requests/s")
+    kinds = ("short", "mixed", "rerank") if given.reranker else ("short", "mixed")
     for way in given.ways:
-        with server(way, model) as port:
-            for kind in ("short", "mixed"):
+        with server(way, given) as port:
+            for kind in kinds:
                 for clients in given.clients:
                     print(row(way, kind, clients, port, given.requests), flush=True)
 

@@ -72,7 +72,7 @@ def test_every_route_states_its_refusals(client: TestClient) -> None:
                 assert {"401", "403", "413", "429", "500"} <= set(operation["responses"]), path
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     path=st.sampled_from(POSTS),
     body=ANYTHING | st.dictionaries(st.sampled_from(KEYS), ANYTHING, min_size=1),
@@ -85,7 +85,7 @@ def test_nothing_malformed_breaks_the_server(client: TestClient, path: str, body
     assert isinstance(answer.json(), dict | list)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(path=st.sampled_from(POSTS), content=st.binary(max_size=60))
 def test_no_bytes_break_the_server(client: TestClient, path: str, content: bytes) -> None:
     answer = client.post(path, content=content, headers={"content-type": "application/json"})
