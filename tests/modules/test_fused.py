@@ -7,7 +7,8 @@ import pytest
 import torch
 import transformers
 
-from raybert.modules.fused import FusedForward, fuse
+from raybert.errors import ModelError
+from raybert.modules.fused import FusedForward, QuantizedLinear, fuse, pack_int8
 
 SIZE = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 32}
 IDS = torch.tensor([[2, 5, 6, 7, 3], [2, 8, 3, 1, 1]])
@@ -86,3 +87,35 @@ def test_copies_and_pickles_carry_no_packed_weights() -> None:
 def test_unknown_stacks_and_activations_are_left_alone() -> None:
     assert not fuse(bert(hidden_act="silu"))
     assert not fuse(torch.nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
+def test_eight_bits_come_near_and_do_not_depend_on_the_batch(activation: str) -> None:
+    model, plain = bert(hidden_act=activation), bert(hidden_act=activation)
+    assert fuse(model, QuantizedLinear)
+    found, expected = hidden(model), hidden(plain)
+    seen = MASK.bool()
+    cosines = torch.cosine_similarity(found[seen], expected[seen])
+    assert cosines.min() > 0.999
+    assert not torch.equal(found[seen], expected[seen])
+    with torch.no_grad():
+        alone = model(input_ids=IDS[1:, :3], attention_mask=MASK[1:, :3]).last_hidden_state
+    torch.testing.assert_close(alone[0], found[1, :3], atol=1e-5, rtol=0)
+
+
+def test_eight_bits_of_a_row_of_zeros_and_of_great_numbers_are_finite() -> None:
+    torch.manual_seed(1)
+    linear = torch.nn.Linear(16, 8)
+    packed = QuantizedLinear(linear)
+    x = torch.stack([torch.zeros(16), torch.full((16,), 1e6), torch.randn(16)])
+    with torch.no_grad():
+        expected, found = linear(x), packed(x)
+        assert torch.equal(found[0], linear.bias)
+        torch.testing.assert_close(found[2], expected[2], rtol=0, atol=0.05)
+        torch.testing.assert_close(found[1], expected[1], rtol=0, atol=0.01 * 1e6)
+        torch.testing.assert_close(packed.added(x, x[:, :8]), found + x[:, :8])
+
+
+def test_eight_bits_are_refused_for_unknown_stacks() -> None:
+    with pytest.raises(ModelError, match="m: torch:int8 is for BERT-like stacks"):
+        pack_int8(bert(hidden_act="silu"), "m")

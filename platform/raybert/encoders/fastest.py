@@ -7,8 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raybert.modules import Text, locate_model, read_checkpoint
-from raybert.modules.backends import TORCH, available_backends
+import torch
+
+from raybert.errors import ModelError
+from raybert.modules import ModuleSequence, Text, Transformer, locate_model, read_checkpoint
+from raybert.modules.backends import TORCH, TORCH_INT8, Runner, available_backends
 
 if TYPE_CHECKING:
     from raybert.encoders.base import Encoder
@@ -48,3 +51,23 @@ def seconds_of(encoder: Encoder) -> float:
             encoder.core(batch)
         taken.append(time.perf_counter() - started)
     return min(taken[1:])
+
+
+def check_backend(
+    backend: str, model: ModuleSequence, dtype: torch.dtype, device: torch.device
+) -> None:
+    """Refuse a back end that would not run anything of a model, or not in its own format.
+
+    Raises:
+        ModelError: the device is no CPU, the format is not float32, or there is no transformer.
+    """
+    if backend == TORCH:
+        return
+    if device.type != "cpu" or dtype != torch.float32:
+        raise ModelError(
+            f"backend {backend!r} computes on the CPU from float32; "
+            f"device {str(device)!r} and dtype {str(dtype).removeprefix('torch.')} are for torch"
+        )
+    wanted = Transformer if backend == TORCH_INT8 else Runner
+    if not any(isinstance(part, wanted) for part in model.modules()):
+        raise ModelError(f"backend {backend!r}: the model has no transformer that it could run")

@@ -2,8 +2,8 @@
 
 An exported file lies where sentence-transformers looks for it: `onnx/model.onnx`,
 `onnx/model_O3.onnx`, `onnx/model_qint8_avx512_vnni.onnx`, `openvino/openvino_model.xml`. A back end
-is named by one string: "torch", "onnx", "openvino", or one of the last two with the file it shall
-run, as in "onnx:model_O3.onnx".
+is named by one string: "torch", "torch:int8", "onnx", "openvino", or one of the last two with the
+file it shall run, as in "onnx:model_O3.onnx".
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from raybert.errors import ModelError
 from raybert.modules.module import Opening
 
 TORCH = "torch"
+TORCH_INT8 = "torch:int8"
+"""torch with the stack's products in eight bits, packed when the model is opened."""
 AUTO = "auto"
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
 """Back end, which is also its folder's name, to what its files end in."""
@@ -132,7 +134,7 @@ def exported_file(folder: Path, backend: str) -> tuple[str, Path]:
     """
     engine, _, name = backend.partition(":")
     if engine not in SUFFIXES:
-        known = ", ".join([TORCH, *SUFFIXES, AUTO])
+        known = ", ".join([TORCH, TORCH_INT8, *SUFFIXES, AUTO])
         raise ModelError(f"backend {backend!r}: allowed are {known}, and ENGINE:FILE")
     found = {path.name: path for path in _files(folder, engine)}
     if not name:

@@ -16,6 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from raybert.devices import cpu_features
+from raybert.errors import ModelError
+
 ACTIVATIONS = {
     "gelu": ("gelu", "none"),
     "gelu_new": ("gelu", "tanh"),
@@ -26,6 +29,13 @@ ACTIVATIONS = {
 
 PACKING_TOKENS = 1024
 """Tokens of a usual batch; oneDNN chooses the weights' layout for it."""
+
+
+DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
+"""Names of the instructions that multiply bytes and sum without overflow."""
+
+TINY = 1e-12
+"""Stands in for the scale of a row of zeros."""
 
 
 class Layer(NamedTuple):
@@ -107,12 +117,56 @@ class PackedLinear:
         return y
 
 
+class QuantizedLinear:
+    """A linear layer in eight bits: a scale for each output of the weights, and for each token.
+
+    A token's scale is its own, so what it becomes does not depend on the rest of the batch. oneDNN
+    multiplies bytes, with VNNI or AMX where the CPU has them; elsewhere weights have seven bits, as
+    the sums of eight would overflow.
+    """
+
+    def __init__(self, *linears: nn.Linear) -> None:
+        weight = torch.cat([linear.weight.detach() for linear in linears])
+        most = 127 if DOT_PRODUCTS & cpu_features() else 63
+        self.scales = weight.abs().amax(dim=1).clamp_(min=TINY) / most
+        bytes_ = (weight / self.scales[:, None]).round_().to(torch.int8)
+        self.weight = torch.ops.onednn.qlinear_prepack(bytes_, [PACKING_TOKENS, weight.shape[1]])
+        self.zeros = torch.zeros(len(weight), dtype=torch.int32)
+        self.bias = torch.cat([linear.bias.detach() for linear in linears])
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return W x + b."""
+        scale = x.abs().amax(dim=1, keepdim=True).clamp_(min=TINY) / 127
+        # Cutting off the fraction of what is positive, plus a half, is rounding.
+        bytes_ = (x / scale).add_(128.5).to(torch.uint8)
+        y: Tensor = torch.ops.onednn.qlinear_pointwise(
+            bytes_, 1.0, 128, self.weight, self.scales, self.zeros, None,
+            1.0, 0, torch.float32, "none", [], "",
+        )  # fmt: skip
+        return y.mul_(scale).add_(self.bias)
+
+    def activated(self, x: Tensor, activation: tuple[str, str]) -> Tensor:
+        """Return f(W x + b)."""
+        name, variant = activation
+        y = self(x)
+        return F.gelu(y, approximate=variant) if name == "gelu" else y.relu_()
+
+    def added(self, x: Tensor, residual: Tensor) -> Tensor:
+        """Return W x + b + residual."""
+        return self(x).add_(residual)
+
+
+Packed = type[PackedLinear] | type[QuantizedLinear]
+"""How linear layers are packed."""
+
+
 class FusedLinear:
     """Stands in for a wide layer's `forward`, such as a language model's over its vocabulary."""
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, packed: Packed = PackedLinear) -> None:
         self.linear = linear
-        self._packed: tuple[Any, PackedLinear] | None = None
+        self.pack = packed
+        self._packed: tuple[Any, PackedLinear | QuantizedLinear] | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return W x + b."""
@@ -120,8 +174,8 @@ class FusedLinear:
             return F.linear(x, self.linear.weight, self.linear.bias)
         state, packed = versions(self.linear), self._packed
         if packed is None or packed[0] != state:
-            packed = self._packed = (state, PackedLinear(self.linear))
-        return packed[1](x)
+            packed = self._packed = (state, self.pack(self.linear))
+        return packed[1](x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_packed": None}
@@ -130,11 +184,13 @@ class FusedLinear:
 class PackedLayer:
     """One post-norm transformer layer over flat tokens [B·T, D]."""
 
-    def __init__(self, layer: Layer, heads: int, activation: tuple[str, str]) -> None:
-        self.qkv = PackedLinear(layer.query, layer.key, layer.value)
-        self.output = PackedLinear(layer.output)
-        self.up = PackedLinear(layer.up)
-        self.down = PackedLinear(layer.down)
+    def __init__(
+        self, layer: Layer, heads: int, activation: tuple[str, str], packed: Packed
+    ) -> None:
+        self.qkv = packed(layer.query, layer.key, layer.value)
+        self.output = packed(layer.output)
+        self.up = packed(layer.up)
+        self.down = packed(layer.down)
         self.first_norm, self.second_norm = layer.first_norm, layer.second_norm
         self.heads = heads
         self.activation = activation
@@ -157,8 +213,11 @@ class FusedForward:
     Weights that were changed (training, loading, moving) are packed anew, by their versions.
     """
 
-    def __init__(self, stack: Any, config: Any, parts: Callable[[Any], Layer]) -> None:
+    def __init__(
+        self, stack: Any, config: Any, parts: Callable[[Any], Layer], packed: Packed = PackedLinear
+    ) -> None:
         self.stack = stack
+        self.pack = packed
         self.heads: int = config.num_attention_heads
         self.activation = ACTIVATIONS[_activation(config)]
         self.parts = parts
@@ -220,7 +279,7 @@ class FusedForward:
         state, packed = versions(self.stack), self._packed
         if packed is None or packed[0] != state:
             layers = [self.parts(layer) for layer in self.stack.layer]
-            built = [PackedLayer(layer, self.heads, self.activation) for layer in layers]
+            built = [PackedLayer(one, self.heads, self.activation, self.pack) for one in layers]
             packed = self._packed = (state, built)
         return packed[1]
 
@@ -230,18 +289,22 @@ def versions(module: nn.Module) -> list[tuple[int, int]]:
     return [(weight.data_ptr(), weight._version) for weight in module.parameters()]
 
 
-def fuse_head(model: Any) -> bool:
+def fuse_head(model: Any, packed: Packed = PackedLinear) -> bool:
     """Give a masked language model's product with its vocabulary the faster forward."""
     head: Any = getattr(model, "get_output_embeddings", lambda: None)()
     packable = isinstance(head, nn.Linear) and head.bias is not None
     if not (packable and torch.backends.mkldnn.is_available()):  # type: ignore[no-untyped-call]
         return False
-    head.forward = FusedLinear(head)
+    head.forward = FusedLinear(head, packed)
     return True
 
 
-def fuse(model: nn.Module) -> bool:
+def fuse(model: nn.Module, packed: Packed = PackedLinear) -> bool:
     """Give a transformers model's stack of layers the faster forward, if it is a known one.
+
+    Args:
+        model: the transformers model.
+        packed: how its linear layers are packed: in float32, or in int8.
 
     Returns:
         Whether there is such a stack. Training, GPUs and other formats are not affected.
@@ -252,9 +315,20 @@ def fuse(model: nn.Module) -> bool:
         name = f"{type(module).__module__}.{type(module).__qualname__}"
         config: Any = getattr(model, "config", None)
         if name in STACKS and _activation(config) in ACTIVATIONS and not _recorded(config):
-            module.forward = FusedForward(module, config, STACKS[name])
+            module.forward = FusedForward(module, config, STACKS[name], packed)
             return True
     return False
+
+
+def pack_int8(model: Any, where: str) -> None:
+    """Have a model's stack of layers compute its products in eight bits.
+
+    Raises:
+        ModelError: its stack is none of `STACKS`, or this torch cannot.
+    """
+    if not fuse(model, QuantizedLinear):
+        raise ModelError(f"{where}: torch:int8 is for BERT-like stacks; export it to onnx instead")
+    fuse_head(model, QuantizedLinear)
 
 
 def _activation(config: Any) -> str:
