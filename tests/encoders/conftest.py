@@ -57,13 +57,6 @@ def tokenizer(folder: Path, cls: str, sep: str, pad: str, unk: str, first_pad: b
     ).save_pretrained(str(folder))
 
 
-CONFIGS: dict[str, Callable[..., Any]] = {
-    "bert": transformers.BertConfig,
-    "roberta": transformers.RobertaConfig,
-    "xlm-roberta": transformers.XLMRobertaConfig,
-    "mpnet": transformers.MPNetConfig,
-    "distilbert": transformers.DistilBertConfig,
-}
 SIZE = {
     "vocab_size": 320,
     "hidden_size": 48,
@@ -72,22 +65,45 @@ SIZE = {
     "intermediate_size": 96,
     "max_position_embeddings": 80,
 }
-SIZE_DISTILBERT = {
-    "vocab_size": 320,
-    "dim": 48,
-    "n_layers": 2,
-    "n_heads": 4,
-    "hidden_dim": 96,
-    "max_position_embeddings": 80,
+SIZES: dict[str, dict[str, Any]] = {
+    "distilbert": {
+        "vocab_size": 320,
+        "dim": 48,
+        "n_layers": 2,
+        "n_heads": 4,
+        "hidden_dim": 96,
+        "max_position_embeddings": 80,
+    },
+    "llama": {**SIZE, "num_key_value_heads": 2},
+    "modernbert": {**SIZE, "cls_token_id": 2, "sep_token_id": 3, "local_attention": 8},
+    "t5": {
+        "vocab_size": 320,
+        "d_model": 48,
+        "d_kv": 12,
+        "d_ff": 96,
+        "num_layers": 2,
+        "num_heads": 4,
+    },
 }
+CONFIGS: dict[str, Callable[..., Any]] = {
+    "bert": transformers.BertConfig,
+    "distilbert": transformers.DistilBertConfig,
+    "llama": transformers.LlamaConfig,
+    "modernbert": transformers.ModernBertConfig,
+    "mpnet": transformers.MPNetConfig,
+    "roberta": transformers.RobertaConfig,
+    "t5": transformers.T5Config,
+    "xlm-roberta": transformers.XLMRobertaConfig,
+}
+HEADS = {"t5": "EncoderModel"}
 
 
-def build(folder: Path, kind: str, head: str = "Model", **settings: Any) -> Path:
+def build(folder: Path, kind: str, head: str | None = None, **settings: Any) -> Path:
     """Save a small random model of a kind with a tokenizer of its own."""
     roberta_like = kind in {"roberta", "xlm-roberta", "mpnet"}
-    size = SIZE_DISTILBERT if kind == "distilbert" else SIZE
+    size = SIZES.get(kind, SIZE)
     config = CONFIGS[kind](**size, pad_token_id=1 if roberta_like else 0, **settings)
-    name = type(config).__name__.removesuffix("Config") + head
+    name = type(config).__name__.removesuffix("Config") + (head or HEADS.get(kind, "Model"))
     torch.manual_seed(7)
     model = getattr(transformers, name)(config).eval()
     with torch.no_grad():
@@ -113,7 +129,7 @@ def write_json() -> Callable[[Path, Any], None]:
 
 @pytest.fixture(scope="session")
 def build_model() -> Callable[..., Path]:
-    """Build a transformers folder: `build_model(folder, kind, head="Model", **config)`."""
+    """Build a transformers folder: `build_model(folder, kind, head, **config)`."""
     return build
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor
@@ -14,9 +16,12 @@ from raybert.artifacts import fingerprint_folder
 from raybert.devices import pick_device, pick_dtype
 from raybert.encoders.batching import token_batches
 from raybert.encoders.card import Facts, ModelCard, write_card
-from raybert.encoders.opening import Opened
+from raybert.encoders.fastest import check_backend, fastest_backend
+from raybert.encoders.hub import PushOptions, push_folder
+from raybert.encoders.opening import opened
 from raybert.errors import ModelError
-from raybert.modules import Features, ModuleSequence, Text
+from raybert.modules import Checkpoint, Features, Module, ModuleSequence, Opening, Text
+from raybert.modules.backends import AUTO, TORCH
 from raybert.modules.writing import replace_folder, write_modules, write_settings
 from raybert.records import BatchUsage, TokenizedTexts
 
@@ -29,29 +34,75 @@ GPU_TOKENS_PER_BATCH = 65536
 class Encoder:
     """A model with its tokenizing half, on one device, for inference.
 
+    Args:
+        path_or_modules: a model folder (or a hub's `owner/name`), or the modules themselves.
+        device: "auto", "cpu", "cuda", "cuda:1" …
+        dtype: "auto" (float32 on a CPU, bfloat16 or float16 on a GPU), or one of them.
+        prompts: prompts by name; they win over the folder's.
+        default_prompt_name: the prompt where none is asked for.
+        trust_remote_code: run Python code that lies in the folder.
+        allow_pickle: read pickled weights where there are no safetensors.
+        num_labels: size of a new classification head; None takes the folder's own.
+        backend: what runs the transformer: "torch", "torch:int8", "onnx", "openvino", a file of the
+            last two as in "onnx:model_O3.onnx", or "auto": the fastest of torch and the files.
+
     Attributes:
         model: the modules; differentiable, so training calls `model(features)` as it is.
         tokenizing: prompts and tokenization, usable without the model.
         folder: where the model was opened, None if it was built from modules.
+        backend: what runs the transformer.
+
+    Raises:
+        ModelError: the folder cannot be read, or is of another kind.
     """
 
-    capabilities: ClassVar[frozenset[str]] = frozenset()
+    capabilities: frozenset[str] = frozenset()
+    model_type: ClassVar[str] = ""
+    """What `config_sentence_transformers.json` calls this kind of model."""
 
     def __init__(
         self,
-        found: Opened,
+        path_or_modules: str | Path | Sequence[Module],
         *,
-        device: str,
-        dtype: str,
+        device: str = "auto",
+        dtype: str = "auto",
+        prompts: Mapping[str, str] | None = None,
+        default_prompt_name: str | None = None,
+        trust_remote_code: bool = False,
+        allow_pickle: bool = False,
+        backend: str = TORCH,
+        num_labels: int | None = None,
     ) -> None:
-        where = pick_device(device)
+        if backend == AUTO and isinstance(path_or_modules, str | Path):
+            again = partial(
+                type(self), path_or_modules, device=device, dtype=dtype,
+                trust_remote_code=trust_remote_code, allow_pickle=allow_pickle,
+            )  # fmt: skip
+            backend = fastest_backend(path_or_modules, lambda name: again(backend=name))
+        self.backend = backend
+        opening = Opening(
+            trust_remote_code=trust_remote_code,
+            allow_pickle=allow_pickle,
+            num_labels=num_labels,
+            backend=backend,
+        )
+        found = opened(
+            path_or_modules, opening, self.model_type, self.made, prompts, default_prompt_name
+        )
+        where = pick_device("cpu" if backend != TORCH and device == "auto" else device)
         self.model: ModuleSequence = found.model.to(
             device=where, dtype=pick_dtype(dtype, where)
         ).eval()
+        check_backend(backend, self.model, self.dtype, where)
         self.tokenizing = found.tokenizing
         self.folder = found.folder
         self.settings = dict(found.settings)
         self._fingerprint: str | None = None
+
+    @classmethod
+    def made(cls, checkpoint: Checkpoint, opening: Opening) -> ModuleSequence:
+        """Make the modules of a folder of another kind, or one without `modules.json`."""
+        raise ModelError(f"{cls.__name__} cannot be made of {str(checkpoint.folder)!r}")
 
     @property
     def device(self) -> torch.device:
@@ -128,6 +179,28 @@ class Encoder:
         self.folder, self._fingerprint = target, None
         return target
 
+    def push_to_hub(
+        self, repo_id: str, *, card: ModelCard | None = None, **options: Unpack[PushOptions]
+    ) -> str:
+        """Write the model and send it to a model hub, in one commit.
+
+        Args:
+            repo_id: the repository, `owner/name`.
+            card: what to say in the model card.
+            options: `token`, `private`, `exist_ok`, `revision`, `create_pr` … as `push_folder`'s.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            PlatformError: the hub refuses it or cannot be reached.
+        """
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place) / "model"
+            folder.mkdir()
+            self._write(folder, card or ModelCard(name=repo_id.rsplit("/", 1)[-1]))
+            return push_folder(folder, repo_id, **options)
+
     def _write(self, folder: Path, card: ModelCard) -> None:
         """Write modules, settings and card into an empty folder."""
         write_settings(folder, self._described())
@@ -136,7 +209,11 @@ class Encoder:
 
     def _described(self) -> dict[str, Any]:
         """Return the settings written beside the model."""
-        return {"prompts": self.prompts, "default_prompt_name": self.default_prompt_name}
+        return {
+            "prompts": self.prompts,
+            "default_prompt_name": self.default_prompt_name,
+            "model_type": self.model_type,
+        }
 
     def _facts(self) -> Facts:
         """Return what the model card says of the model itself."""

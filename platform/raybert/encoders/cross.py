@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 import torch
@@ -13,16 +13,15 @@ from torch import Tensor, nn
 
 from raybert.encoders.base import Encoder, on_device
 from raybert.encoders.card import Facts, ModelCard, write_card
-from raybert.encoders.opening import opened
+from raybert.encoders.opening import Options
 from raybert.encoders.outputs import Array, as_pairs, delivered, progress
 from raybert.errors import ModelError
-from raybert.modules import Checkpoint, Module, ModuleSequence, Opening, Transformer
+from raybert.modules import Checkpoint, LogitScore, Module, ModuleSequence, Opening, Transformer
 from raybert.modules.activations import activation, activation_path
 from raybert.modules.checkpoint import read_config, write_config
 from raybert.modules.writing import FORMAT, write_settings
 from raybert.records import BatchUsage, TokenizedTexts
 
-MODEL_TYPE = "CrossEncoder"
 HEAD = "ForSequenceClassification"
 USAGE = """from raybert import CrossEncoder
 
@@ -41,18 +40,15 @@ class CrossEncoder(Encoder):
         max_length: longest pair in tokens; None takes the folder's.
         activation_fn: from logits to scores; None takes the folder's, else the sigmoid for one
             label and the identity for several.
-        device: "auto", "cpu", "cuda", "cuda:1" …
-        dtype: "auto" (float32 on a CPU, bfloat16 or float16 on a GPU), or one of them.
-        prompts: prompts by name, put before the first text of a pair.
-        default_prompt_name: the prompt where none is asked for.
-        trust_remote_code: run Python code that lies in the folder.
-        allow_pickle: read pickled weights where there are no safetensors.
+        options: `device`, `dtype`, `prompts` … as for `Encoder`; a prompt goes before the first
+            text of a pair.
 
     Raises:
         ModelError: the folder cannot be read, or gives no scores.
     """
 
-    capabilities: ClassVar[frozenset[str]] = frozenset({"rerank"})
+    capabilities: frozenset[str] = frozenset({"rerank"})
+    model_type: ClassVar[str] = "CrossEncoder"
 
     def __init__(
         self,
@@ -61,23 +57,28 @@ class CrossEncoder(Encoder):
         num_labels: int | None = None,
         max_length: int | None = None,
         activation_fn: Activation | None = None,
-        device: str = "auto",
-        dtype: str = "auto",
-        prompts: Mapping[str, str] | None = None,
-        default_prompt_name: str | None = None,
-        trust_remote_code: bool = False,
-        allow_pickle: bool = False,
+        **options: Unpack[Options],
     ) -> None:
-        opening = Opening(
-            trust_remote_code=trust_remote_code, allow_pickle=allow_pickle, num_labels=num_labels
-        )
-        found = opened(
-            path_or_modules, opening, MODEL_TYPE, _classifier, prompts, default_prompt_name
-        )
-        super().__init__(found, device=device, dtype=dtype)
+        super().__init__(path_or_modules, num_labels=num_labels, **options)
         if max_length is not None:
             self.max_seq_length = max_length
         self.activation_fn: Activation = activation_fn or self._stored_activation()
+
+    @classmethod
+    def made(cls, checkpoint: Checkpoint, opening: Opening) -> ModuleSequence:
+        """Make a cross-encoder of a plain transformers folder.
+
+        A causal language model scores by "yes" and "no"; another architecture than sequence
+        classification gets a new head.
+        """
+        if opening.num_labels is None and checkpoint.architecture.endswith("ForCausalLM"):
+            reader = Transformer.open(checkpoint.transformer, opening, "text-generation")
+            return ModuleSequence(reader, LogitScore.of_words(reader.tokenization.tokenizer))
+        if opening.num_labels is None and not checkpoint.architecture.endswith(HEAD):
+            opening = replace(opening, num_labels=1)
+        return ModuleSequence(
+            Transformer.open(checkpoint.transformer, opening, "sequence-classification")
+        )
 
     @property
     def num_labels(self) -> int:
@@ -246,7 +247,7 @@ class CrossEncoder(Encoder):
     def _described(self) -> dict[str, Any]:
         """Return the settings written beside the model."""
         path = activation_path(self.activation_fn)
-        return {**super()._described(), "activation_fn": path, "model_type": MODEL_TYPE}
+        return {**super()._described(), "activation_fn": path}
 
     def _facts(self) -> Facts:
         """Return what the model card says of the model itself."""
@@ -273,15 +274,3 @@ class CrossEncoder(Encoder):
         if isinstance(path, str) and path.startswith("torch."):
             return activation(path, f"model {str(self.folder)!r}")
         return nn.Sigmoid() if self.num_labels == 1 else nn.Identity()
-
-
-def _classifier(checkpoint: Checkpoint, opening: Opening) -> ModuleSequence:
-    """Make a cross-encoder of a plain transformers folder.
-
-    A folder of another architecture than sequence classification gets a new head.
-    """
-    if opening.num_labels is None and not checkpoint.architecture.endswith(HEAD):
-        opening = replace(opening, num_labels=1)
-    return ModuleSequence(
-        Transformer.open(checkpoint.transformer, opening, "sequence-classification")
-    )

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from raybert.encoders.base import Encoder, on_device
+from raybert.encoders.base import on_device
 from raybert.encoders.card import Facts
-from raybert.encoders.opening import opened
+from raybert.encoders.embedding import EmbeddingEncoder
+from raybert.encoders.opening import Options
 from raybert.encoders.outputs import Array, as_texts, delivered, features_of, progress
-from raybert.errors import InputError
-from raybert.modules import Checkpoint, Module, ModuleSequence, Opening, Pooling, Transformer
+from raybert.errors import InputError, ModelError
+from raybert.modules import (
+    Checkpoint,
+    CLIPModel,
+    Module,
+    ModuleSequence,
+    Normalize,
+    Opening,
+    Pooling,
+    StaticEmbedding,
+    Transformer,
+)
+from raybert.modules.checkpoint import read_config
+from raybert.modules.images import Picture, is_image
 from raybert.records import BatchUsage, TokenizedTexts
-from raybert.vectors.similarity import Vectors, pick_similarity
 
-MODEL_TYPE = "SentenceTransformer"
 SENTENCE = "sentence_embedding"
+IMAGES_PER_BATCH = 32
 USAGE = """from raybert import DenseEncoder
 
 encoder = DenseEncoder("path/to/this/folder")
@@ -31,58 +43,54 @@ documents = encoder.encode_document(["what is known"])
 print(encoder.similarity(queries, documents))"""
 
 
-class DenseEncoder(Encoder):
+class DenseEncoder(EmbeddingEncoder):
     """Turns texts into vectors; reads any Sentence Transformers folder of a dense model.
 
     Args:
         path_or_modules: a model folder (or a hub's `owner/name`), or the modules themselves.
-        device: "auto", "cpu", "cuda", "cuda:1" …
-        dtype: "auto" (float32 on a CPU, bfloat16 or float16 on a GPU), or one of them.
-        prompts: prompts by name; they win over the folder's.
-        default_prompt_name: the prompt where none is asked for.
-        similarity_fn_name: "cosine", "dot", "euclidean" or "manhattan"; None takes the folder's.
         truncate_dim: keep this many dimensions (Matryoshka); None keeps all.
-        trust_remote_code: run Python code that lies in the folder.
-        allow_pickle: read pickled weights where there are no safetensors.
+        similarity_fn_name: "cosine", "dot", "euclidean" or "manhattan"; None takes the folder's.
+        options: `device`, `dtype`, `prompts` … as for `Encoder`.
 
     Raises:
         ModelError: the folder cannot be read, or is no dense model.
     """
 
-    capabilities: ClassVar[frozenset[str]] = frozenset({"dense"})
+    capabilities: frozenset[str] = frozenset({"dense"})
+    model_type: ClassVar[str] = "SentenceTransformer"
 
     def __init__(
         self,
         path_or_modules: str | Path | Sequence[Module],
         *,
-        device: str = "auto",
-        dtype: str = "auto",
-        prompts: Mapping[str, str] | None = None,
-        default_prompt_name: str | None = None,
-        similarity_fn_name: str | None = None,
         truncate_dim: int | None = None,
-        trust_remote_code: bool = False,
-        allow_pickle: bool = False,
+        similarity_fn_name: str | None = None,
+        **options: Unpack[Options],
     ) -> None:
-        opening = Opening(trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
-        found = opened(
-            path_or_modules, opening, MODEL_TYPE, _mean_pooled, prompts, default_prompt_name
-        )
-        super().__init__(found, device=device, dtype=dtype)
+        super().__init__(path_or_modules, similarity_fn_name=similarity_fn_name, **options)
         self.truncate_dim: int | None = truncate_dim or self.settings.get("truncate_dim")
-        self.similarity_fn_name = (
-            similarity_fn_name or self.settings.get("similarity_fn_name") or "cosine"
+        if isinstance(self.model[0], CLIPModel):
+            self.capabilities = self.capabilities | {"image"}
+
+    @classmethod
+    def made(cls, checkpoint: Checkpoint, opening: Opening) -> ModuleSequence:
+        """Make a dense model of a folder without `modules.json`.
+
+        Models of images and model2vec's are whole as they are. Others get mean pooling, a causal
+        language model that of its last token.
+        """
+        folder = checkpoint.transformer
+        config = read_config(folder / "config.json", default={})
+        if checkpoint.architecture == "CLIPModel":
+            return ModuleSequence(CLIPModel.load(folder, opening))
+        if config.get("model_type") == "model2vec":
+            static = StaticEmbedding.load(folder, opening)
+            return ModuleSequence(static, *([Normalize()] if config.get("normalize") else []))
+        transformer = Transformer.open(folder, opening)
+        causal = checkpoint.architecture.endswith("ForCausalLM") and config.get("is_causal", True)
+        return ModuleSequence(
+            transformer, Pooling(transformer.width(), "lasttoken" if causal else "mean")
         )
-
-    @property
-    def similarity_fn_name(self) -> str:
-        """Name of the similarity: "cosine", "dot", "euclidean" or "manhattan"."""
-        return self._similarity_fn_name
-
-    @similarity_fn_name.setter
-    def similarity_fn_name(self, name: str) -> None:
-        self._similarity = pick_similarity(name)
-        self._similarity_fn_name = name
 
     def get_embedding_dimension(self) -> int:
         """Return the width of the vectors, after `truncate_dim`."""
@@ -186,6 +194,18 @@ class DenseEncoder(Encoder):
         Raises:
             InputError: a text is no string, or a prompt, precision or output is unknown.
         """
+        if "image" in self.capabilities and _holds_images(inputs):
+            return self.encode_images(
+                inputs,
+                batch_size,
+                show_progress_bar,
+                precision,
+                convert_to_numpy,
+                convert_to_tensor,
+                device,
+                normalize_embeddings,
+                truncate_dim,
+            )
         texts, single = as_texts(inputs)
         tokens = self.pre(texts, prompt_name=prompt_name, prompt=prompt, task=task)
         with on_device(self, device):
@@ -203,21 +223,61 @@ class DenseEncoder(Encoder):
             target = self.device if convert_to_tensor else None
         return delivered(vectors, single, precision, convert_to_numpy, target)
 
-    def encode_query(self, inputs: str | Sequence[str], **options: Any) -> Any:
-        """Encode queries: with the prompt "query" if the model has it; options as `encode`."""
-        return self.encode(inputs, **{"task": "query", **options})
+    def pixels(self, images: Sequence[Picture]) -> Tensor:
+        """Prepare images on the CPU, [B, C, H, W]: the `pre` of images.
 
-    def encode_document(self, inputs: str | Sequence[str], **options: Any) -> Any:
-        """Encode documents: with the prompt "document", "passage" or "corpus"; as `encode`."""
-        return self.encode(inputs, **{"task": "document", **options})
+        Raises:
+            ModelError: this model reads no images.
+            InputError: one of them is no image.
+        """
+        first = self.model[0]
+        if not isinstance(first, CLIPModel):
+            raise ModelError("this model reads texts only, no images")
+        return first.pixels(images)
 
-    def similarity(self, a: Vectors, b: Vectors) -> Tensor:
-        """Return the similarity of every row of `a` with every row of `b`, [A, B]."""
-        return self._similarity.matrix(a, b)
+    def core_images(self, pixels_BCHW: Tensor) -> Tensor:
+        """Run the model over prepared images; returns [B, D] on the device."""
+        with torch.inference_mode():
+            prepared = pixels_BCHW.to(device=self.device, dtype=self.dtype)
+            embeddings_BD: Tensor = self.model({"pixel_values": prepared})[SENTENCE]
+        return embeddings_BD
 
-    def similarity_pairwise(self, a: Vectors, b: Vectors) -> Tensor:
-        """Return the similarity of row i of `a` with row i of `b`, [A]."""
-        return self._similarity.pairwise(a, b)
+    def encode_images(
+        self,
+        images: Picture | Sequence[Picture],
+        batch_size: int | None = None,
+        show_progress_bar: bool = False,
+        precision: str = "float32",
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        device: str | None = None,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+    ) -> Any:
+        """Encode images into the space of the texts; options and result as of `encode`.
+
+        Args:
+            images: one image or many: opened by PIL, a path, the bytes of a file, or an array.
+            batch_size: images in a batch; None takes 32.
+
+        Raises:
+            ModelError: this model reads no images.
+            InputError: one of them is no image, naming it.
+        """
+        single = is_image(images)
+        listed: list[Any] = [images] if single else list(images)  # type: ignore[arg-type]
+        size = batch_size or IMAGES_PER_BATCH
+        out = np.zeros((len(listed), self._width(truncate_dim)), dtype=np.float32)
+        with on_device(self, device):
+            starts = range(0, len(listed), size)
+            for start in progress(starts, show=show_progress_bar):
+                out[start : start + size] = self.post(
+                    self.core_images(self.pixels(listed[start : start + size])),
+                    normalize_embeddings=normalize_embeddings,
+                    truncate_dim=truncate_dim,
+                )
+            target = self.device if convert_to_tensor else None
+        return delivered(out, single, precision, convert_to_numpy, target)
 
     @contextmanager
     def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
@@ -231,8 +291,6 @@ class DenseEncoder(Encoder):
     def _described(self) -> dict[str, Any]:
         """Return the settings written beside the model."""
         described = super()._described()
-        described["prompts"] = {"query": "", "document": "", **self.prompts}
-        described |= {"similarity_fn_name": self.similarity_fn_name, "model_type": MODEL_TYPE}
         return described | ({"truncate_dim": self.truncate_dim} if self.truncate_dim else {})
 
     def _facts(self) -> Facts:
@@ -254,7 +312,8 @@ class DenseEncoder(Encoder):
         return min(width, wanted)
 
 
-def _mean_pooled(checkpoint: Checkpoint, opening: Opening) -> ModuleSequence:
-    """Make a dense model of a plain transformers folder: its encoder with mean pooling."""
-    transformer = Transformer.open(checkpoint.transformer, opening)
-    return ModuleSequence(transformer, Pooling(transformer.width(0), "mean"))
+def _holds_images(inputs: Any) -> bool:
+    """Tell whether inputs are an image, or a sequence that begins with one."""
+    if is_image(inputs):
+        return True
+    return isinstance(inputs, Sequence) and len(inputs) > 0 and is_image(inputs[0])

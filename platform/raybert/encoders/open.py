@@ -31,7 +31,7 @@ def open_encoder(path: str | Path, **options: Any) -> Encoder:
         ModelError: the folder cannot be read, or is of a kind raybert has no encoder for.
     """
     folder = locate_model(path)
-    return encoder_class(read_checkpoint(folder))(folder, **options)  # type: ignore[arg-type]
+    return encoder_class(read_checkpoint(folder))(folder, **options)
 
 
 def encoder_class(checkpoint: Checkpoint) -> type[Encoder]:

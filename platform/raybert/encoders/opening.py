@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from raybert.encoders.tokenizing import Tokenizing, tokenizing_of
 from raybert.errors import ModelError
@@ -20,6 +20,18 @@ from raybert.modules import (
     open_modules,
     read_checkpoint,
 )
+
+
+class Options(TypedDict, total=False):
+    """What every encoder takes; `Encoder` says what each means."""
+
+    device: str
+    dtype: str
+    prompts: Mapping[str, str] | None
+    default_prompt_name: str | None
+    trust_remote_code: bool
+    allow_pickle: bool
+    backend: str
 
 
 @dataclass(frozen=True, slots=True)

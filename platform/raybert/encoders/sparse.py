@@ -5,18 +5,19 @@ Shapes: B batch, N texts, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
 
-from raybert.encoders.base import Encoder, on_device
+from raybert.encoders.base import on_device
 from raybert.encoders.card import Facts
-from raybert.encoders.opening import opened
+from raybert.encoders.embedding import EmbeddingEncoder
+from raybert.encoders.opening import Options
 from raybert.encoders.outputs import Array, as_texts, progress
 from raybert.encoders.sparse_rows import as_rows, as_tensor, compressed, strongest
 from raybert.errors import InputError
@@ -32,9 +33,7 @@ from raybert.modules import (
     open_modules,
 )
 from raybert.records import BatchUsage, TokenizedTexts
-from raybert.vectors.similarity import Vectors, pick_similarity
 
-MODEL_TYPE = "SparseEncoder"
 LOGIT_BYTES = 256 * 1024 * 1024
 """Bytes that the logits of one batch, [texts, tokens, V], may take."""
 USAGE = """from raybert import SparseEncoder
@@ -45,48 +44,55 @@ documents = encoder.encode_document(["what is known"])
 print(encoder.similarity(queries, documents), encoder.decode(queries, top_k=5))"""
 
 
-class SparseEncoder(Encoder):
+class SparseEncoder(EmbeddingEncoder):
     """Turns texts into sparse vectors: SPLADE, inference-free SPLADE, and sparse auto-encoders.
 
     Args:
         path_or_modules: a model folder (or a hub's `owner/name`), or the modules themselves.
-        device: "auto", "cpu", "cuda", "cuda:1" …
-        dtype: "auto" (float32 on a CPU, bfloat16 or float16 on a GPU), or one of them.
-        prompts: prompts by name; they win over the folder's.
-        default_prompt_name: the prompt where none is asked for.
+        max_active_dims: keep this many weights of each text, the largest; None keeps all.
         similarity_fn_name: "cosine", "dot", "euclidean" or "manhattan"; None takes the folder's,
             else "dot".
-        max_active_dims: keep this many weights of each text, the largest; None keeps all.
-        trust_remote_code: run Python code that lies in the folder.
-        allow_pickle: read pickled weights where there are no safetensors.
+        options: `device`, `dtype`, `prompts` … as for `Encoder`.
 
     Raises:
         ModelError: the folder cannot be read, or is no sparse model.
     """
 
-    capabilities: ClassVar[frozenset[str]] = frozenset({"sparse"})
+    capabilities: frozenset[str] = frozenset({"sparse"})
+    model_type: ClassVar[str] = "SparseEncoder"
+    default_similarity: ClassVar[str] = "dot"
 
     def __init__(
         self,
         path_or_modules: str | Path | Sequence[Module],
         *,
-        device: str = "auto",
-        dtype: str = "auto",
-        prompts: Mapping[str, str] | None = None,
-        default_prompt_name: str | None = None,
-        similarity_fn_name: str | None = None,
         max_active_dims: int | None = None,
-        trust_remote_code: bool = False,
-        allow_pickle: bool = False,
+        similarity_fn_name: str | None = None,
+        **options: Unpack[Options],
     ) -> None:
-        opening = Opening(trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
-        found = opened(path_or_modules, opening, MODEL_TYPE, _sparse, prompts, default_prompt_name)
-        super().__init__(found, device=device, dtype=dtype)
+        super().__init__(path_or_modules, similarity_fn_name=similarity_fn_name, **options)
         self.max_active_dims: int | None = max_active_dims or self.settings.get("max_active_dims")
-        self.similarity_fn_name: str = (
-            similarity_fn_name or self.settings.get("similarity_fn_name") or "dot"
-        )
-        pick_similarity(self.similarity_fn_name)
+
+    @classmethod
+    def made(cls, checkpoint: Checkpoint, opening: Opening) -> ModuleSequence:
+        """Make a sparse model of a folder of another kind.
+
+        A masked language model gets SPLADE pooling; a dense model, or an encoder with mean
+        pooling, gets a new sparse auto-encoder.
+        """
+        if checkpoint.modules:
+            dense = open_modules(checkpoint, opening)
+            width = dense.width()
+            return ModuleSequence(
+                *dense, SparseAutoEncoder(width, 4 * width, k=width // 4, k_aux=width // 2)
+            )
+        if checkpoint.architecture.endswith("ForMaskedLM"):
+            masked = Transformer.open(checkpoint.folder, opening, "fill-mask")
+            return ModuleSequence(masked, SpladePooling("max"))
+        plain = Transformer.open(checkpoint.folder, opening)
+        width = plain.width(0)
+        auto_encoder = SparseAutoEncoder(width, 4 * width, k=min(256, 4 * width), k_aux=512)
+        return ModuleSequence(plain, Pooling(width, "mean"), auto_encoder)
 
     @property
     def tokens_per_batch(self) -> int:
@@ -202,22 +208,6 @@ class SparseEncoder(Encoder):
             return tensor[0]
         return tensor if convert_to_tensor else [tensor[row] for row in range(len(texts))]
 
-    def encode_query(self, inputs: str | Sequence[str], **options: Any) -> Any:
-        """Encode queries: with the prompt "query" if the model has it; options as `encode`."""
-        return self.encode(inputs, **{"task": "query", **options})
-
-    def encode_document(self, inputs: str | Sequence[str], **options: Any) -> Any:
-        """Encode documents: with the prompt "document", "passage" or "corpus"; as `encode`."""
-        return self.encode(inputs, **{"task": "document", **options})
-
-    def similarity(self, a: Vectors, b: Vectors) -> Tensor:
-        """Return the similarity of every row of `a` with every row of `b`, dense [A, B]."""
-        return pick_similarity(self.similarity_fn_name).matrix(a, b)
-
-    def similarity_pairwise(self, a: Vectors, b: Vectors) -> Tensor:
-        """Return the similarity of row i of `a` with row i of `b`, [A]."""
-        return pick_similarity(self.similarity_fn_name).pairwise(a, b)
-
     def decode(self, embeddings: Any, top_k: int | None = None) -> Any:
         """Name the words of sparse embeddings, the heaviest first.
 
@@ -268,8 +258,6 @@ class SparseEncoder(Encoder):
     def _described(self) -> dict[str, Any]:
         """Return the settings written beside the model."""
         described = super()._described()
-        described["prompts"] = {"query": "", "document": "", **self.prompts}
-        described |= {"similarity_fn_name": self.similarity_fn_name, "model_type": MODEL_TYPE}
         limit = self.max_active_dims
         return described | ({"max_active_dims": limit} if limit else {})
 
@@ -282,24 +270,3 @@ class SparseEncoder(Encoder):
             "active dimensions at most": self.max_active_dims or "all",
         }
         return Facts("SparseEncoder", "sparse-encoder", "feature-extraction", USAGE, values)
-
-
-def _sparse(checkpoint: Checkpoint, opening: Opening) -> ModuleSequence:
-    """Make a sparse model of a folder of another kind.
-
-    A masked language model gets SPLADE pooling; a dense model, or an encoder with mean pooling,
-    gets a new sparse auto-encoder.
-    """
-    if checkpoint.modules:
-        dense = open_modules(checkpoint, opening)
-        width = dense.width()
-        return ModuleSequence(
-            *dense, SparseAutoEncoder(width, 4 * width, k=width // 4, k_aux=width // 2)
-        )
-    if checkpoint.architecture.endswith("ForMaskedLM"):
-        masked = Transformer.open(checkpoint.folder, opening, "fill-mask")
-        return ModuleSequence(masked, SpladePooling("max"))
-    plain = Transformer.open(checkpoint.folder, opening)
-    width = plain.width(0)
-    auto_encoder = SparseAutoEncoder(width, 4 * width, k=min(256, 4 * width), k_aux=512)
-    return ModuleSequence(plain, Pooling(width, "mean"), auto_encoder)

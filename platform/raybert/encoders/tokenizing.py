@@ -10,12 +10,15 @@ from pathlib import Path
 from raybert.errors import InputError, ModelError
 from raybert.modules import (
     Checkpoint,
+    CLIPModel,
+    Module,
     Opening,
     RoutedTokenization,
     Text,
     Tokenization,
+    Transformer,
+    class_of,
     locate_model,
-    module_class,
     read_checkpoint,
 )
 from raybert.records import TokenizedTexts
@@ -119,8 +122,11 @@ def open_tokenizing(
     """
     checkpoint = read_checkpoint(locate_model(path))
     opening = Opening(trust_remote_code=trust_remote_code)
-    kind = checkpoint.modules[0].kind if checkpoint.modules else "Transformer"
-    first = module_class(kind, f"model {str(checkpoint.folder)!r}")
+    first: type[Module] = Transformer
+    if checkpoint.modules:
+        first = class_of(checkpoint.modules[0], checkpoint.folder)
+    elif checkpoint.architecture == "CLIPModel":
+        first = CLIPModel
     tokenization = first.open_tokenization(checkpoint.transformer, opening)
     if max_seq_length is not None:
         tokenization.max_seq_length = max_seq_length

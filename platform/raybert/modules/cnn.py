@@ -63,7 +63,7 @@ class CNN(Module):
         write_config(folder / CONFIG, config)
         save_weights(self, folder)
 
-    def width(self, width: int) -> int:
+    def width(self, width: int = 0) -> int:
         """Return the channels of all kernels."""
         return self.out_channels * len(self.kernel_sizes)
 

@@ -80,7 +80,7 @@ class Dense(Module):
         write_config(folder / "config.json", config)
         save_weights(self, folder)
 
-    def width(self, width: int) -> int:
+    def width(self, width: int = 0) -> int:
         """Return `out_features`."""
         return self.linear.out_features
 

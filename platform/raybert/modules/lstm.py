@@ -65,7 +65,7 @@ class LSTM(Module):
         write_config(folder / CONFIG, config)
         save_weights(self, folder)
 
-    def width(self, width: int) -> int:
+    def width(self, width: int = 0) -> int:
         """Return the width of both directions."""
         return self.encoder.hidden_size * (2 if self.encoder.bidirectional else 1)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -78,7 +78,7 @@ class Pooling(Module):
             }
         write_config(folder / "config.json", config | {"include_prompt": self.include_prompt})
 
-    def width(self, width: int) -> int:
+    def width(self, width: int = 0) -> int:
         """Return the width after concatenation, M·D."""
         return len(self.modes) * self.embedding_dimension
 
@@ -92,21 +92,36 @@ class Pooling(Module):
             places_T = torch.arange(mask_BT.shape[1], device=mask_BT.device)
             behind_BT = places_T[None, :] >= (first_B + prompt_length)[:, None]
             mask_BT = mask_BT * behind_BT
-        pooled = [POOLERS[mode](tokens_BTD, mask_BT, first_B) for mode in self.modes]
+        places = Places(mask_BT, first_B, features.get("token_weights_sum"))
+        pooled = [POOLERS[mode](tokens_BTD, places) for mode in self.modes]
         features["sentence_embedding"] = torch.cat(pooled, dim=-1)
         return features
 
 
-def _cls(tokens_BTD: Tensor, mask_BT: Tensor, first_B: Tensor) -> Tensor:
+class Places(NamedTuple):
+    """Which tokens count, and for how much.
+
+    Args:
+        mask: [B, T], 1 at tokens that count.
+        first: [B], each text's first real token.
+        weight: [B], sum of the weights that `WordWeights` gave its tokens; None where it did not.
+    """
+
+    mask: Tensor
+    first: Tensor
+    weight: Tensor | None = None
+
+
+def _cls(tokens_BTD: Tensor, at: Places) -> Tensor:
     """Take the first token that counts (the first place where none does)."""
-    return _token(tokens_BTD, mask_BT.to(torch.int32).argmax(dim=1))
+    return _token(tokens_BTD, at.mask.to(torch.int32).argmax(dim=1))
 
 
-def _lasttoken(tokens_BTD: Tensor, mask_BT: Tensor, first_B: Tensor) -> Tensor:
+def _lasttoken(tokens_BTD: Tensor, at: Places) -> Tensor:
     """Take the last token that counts; zero where none does."""
-    back_B = mask_BT.to(torch.int32).flip(1).argmax(dim=1)
-    some_B1 = mask_BT.any(dim=1, keepdim=True).to(tokens_BTD.dtype)
-    return _token(tokens_BTD, mask_BT.shape[1] - 1 - back_B) * some_B1
+    back_B = at.mask.to(torch.int32).flip(1).argmax(dim=1)
+    some_B1 = at.mask.any(dim=1, keepdim=True).to(tokens_BTD.dtype)
+    return _token(tokens_BTD, at.mask.shape[1] - 1 - back_B) * some_B1
 
 
 def _token(tokens_BTD: Tensor, place_B: Tensor) -> Tensor:
@@ -114,40 +129,43 @@ def _token(tokens_BTD: Tensor, place_B: Tensor) -> Tensor:
     return tokens_BTD[torch.arange(len(place_B), device=place_B.device), place_B]
 
 
-def _max(tokens_BTD: Tensor, mask_BT: Tensor, first_B: Tensor) -> Tensor:
+def _max(tokens_BTD: Tensor, at: Places) -> Tensor:
     """Take the largest value of each dimension; -inf where no token counts."""
-    return tokens_BTD.masked_fill(~mask_BT.bool()[:, :, None], float("-inf")).amax(dim=1)
+    return tokens_BTD.masked_fill(~at.mask.bool()[:, :, None], float("-inf")).amax(dim=1)
 
 
-def _weighted_sum(tokens_BTD: Tensor, weights_BT: Tensor) -> tuple[Tensor, Tensor]:
+def _weighted_sum(
+    tokens_BTD: Tensor, weights_BT: Tensor, weight_B: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """Return the weighted sum [B, D] and the sum of weights [B, 1], in at least float32."""
     wide = torch.promote_types(tokens_BTD.dtype, torch.float32)
     weights_BT = weights_BT.to(wide)
     total_BD = torch.bmm(weights_BT[:, None, :], tokens_BTD.to(wide))[:, 0]
-    return total_BD, weights_BT.sum(dim=1, keepdim=True).clamp(min=1e-9)
+    weight_B = weights_BT.sum(dim=1) if weight_B is None else weight_B.to(wide)
+    return total_BD, weight_B[:, None].clamp(min=1e-9)
 
 
-def _mean(tokens_BTD: Tensor, mask_BT: Tensor, first_B: Tensor) -> Tensor:
+def _mean(tokens_BTD: Tensor, at: Places) -> Tensor:
     """Average the tokens."""
-    total_BD, count_B1 = _weighted_sum(tokens_BTD, mask_BT)
+    total_BD, count_B1 = _weighted_sum(tokens_BTD, at.mask, at.weight)
     return (total_BD / count_B1).to(tokens_BTD.dtype)
 
 
-def _mean_sqrt_len(tokens_BTD: Tensor, mask_BT: Tensor, first_B: Tensor) -> Tensor:
+def _mean_sqrt_len(tokens_BTD: Tensor, at: Places) -> Tensor:
     """Divide the sum by the square root of the number of tokens."""
-    total_BD, count_B1 = _weighted_sum(tokens_BTD, mask_BT)
+    total_BD, count_B1 = _weighted_sum(tokens_BTD, at.mask, at.weight)
     return (total_BD / count_B1.sqrt()).to(tokens_BTD.dtype)
 
 
-def _weighted_mean(tokens_BTD: Tensor, mask_BT: Tensor, first_B: Tensor) -> Tensor:
+def _weighted_mean(tokens_BTD: Tensor, at: Places) -> Tensor:
     """Average with weights 1, 2, 3 … counted from each text's first token (SGPT)."""
-    places_T = torch.arange(1, mask_BT.shape[1] + 1, device=mask_BT.device)
-    weights_BT = mask_BT * (places_T[None, :] - first_B[:, None])
-    total_BD, weight_B1 = _weighted_sum(tokens_BTD, weights_BT)
+    places_T = torch.arange(1, at.mask.shape[1] + 1, device=at.mask.device)
+    weights_BT = at.mask * (places_T[None, :] - at.first[:, None])
+    total_BD, weight_B1 = _weighted_sum(tokens_BTD, weights_BT, at.weight)
     return (total_BD / weight_B1).to(tokens_BTD.dtype)
 
 
-POOLERS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+POOLERS: dict[str, Callable[[Tensor, Places], Tensor]] = {
     "cls": _cls,
     "max": _max,
     "mean": _mean,
@@ -155,4 +173,4 @@ POOLERS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "weightedmean": _weighted_mean,
     "lasttoken": _lasttoken,
 }
-"""Mode to function of (token embeddings, mask of counting tokens, first real place)."""
+"""Mode to function of (token embeddings, which tokens count)."""

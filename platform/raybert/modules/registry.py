@@ -6,16 +6,21 @@ import importlib
 from pathlib import Path
 
 from raybert.errors import ModelError
-from raybert.modules.checkpoint import Checkpoint, ModuleEntry
+from raybert.modules.checkpoint import Checkpoint, ModuleEntry, first_line
+from raybert.modules.custom import open_custom
 from raybert.modules.module import Module, ModuleSequence, Opening
+from raybert.modules.tokenization import transformer_settings
 
 MODULES: dict[str, str] = {
     "Asym": "raybert.modules.router",
+    "BoW": "raybert.modules.bow",
+    "CLIPModel": "raybert.modules.clip",
     "CNN": "raybert.modules.cnn",
     "Dense": "raybert.modules.dense",
     "Dropout": "raybert.modules.dropout",
     "LSTM": "raybert.modules.lstm",
     "LayerNorm": "raybert.modules.layer_norm",
+    "LogitScore": "raybert.modules.logit_score",
     "MLMTransformer": "raybert.modules.transformer",
     "Normalize": "raybert.modules.normalize",
     "Pooling": "raybert.modules.pooling",
@@ -26,6 +31,8 @@ MODULES: dict[str, str] = {
     "StaticEmbedding": "raybert.modules.static_embedding",
     "Transformer": "raybert.modules.transformer",
     "WeightedLayerPooling": "raybert.modules.weighted_layer_pooling",
+    "WordEmbeddings": "raybert.modules.word_embeddings",
+    "WordWeights": "raybert.modules.word_weights",
 }
 """Class name, as the last part of a type string names it, to the file that holds the class."""
 
@@ -43,8 +50,28 @@ def module_class(kind: str, where: str) -> type[Module]:
     return loaded
 
 
+def class_of(entry: ModuleEntry, root: Path) -> type[Module]:
+    """Return the class that opens a line of `modules.json`.
+
+    A Transformer that reads images is a `CLIPModel` by its name up to version 5.3.
+
+    Raises:
+        ModelError: no module has this name.
+    """
+    kind = entry.kind
+    if kind == "Transformer" and "image" in transformer_settings(entry.folder).get(
+        "modality_config", {}
+    ):
+        kind = "CLIPModel"
+    return module_class(kind, f"model {str(root)!r}")
+
+
 def open_modules(checkpoint: Checkpoint, opening: Opening) -> ModuleSequence:
-    """Open every module of a folder, in order."""
+    """Open every module of a folder, in order.
+
+    Raises:
+        ModelError: a module is of no known kind, or its files cannot be used.
+    """
     return ModuleSequence(
         *(_open(entry, checkpoint.folder, opening) for entry in checkpoint.modules)
     )
@@ -52,6 +79,12 @@ def open_modules(checkpoint: Checkpoint, opening: Opening) -> ModuleSequence:
 
 def _open(entry: ModuleEntry, root: Path, opening: Opening) -> Module:
     """Open one module from its own folder."""
-    if entry.code is not None and entry.kind not in MODULES:
-        raise ModelError(f"model {str(root)!r}: module type {entry.code!r} is code of its own")
-    return module_class(entry.kind, f"model {str(root)!r}").load(entry.folder, opening)
+    if entry.code is not None:
+        return open_custom(entry, root, opening)
+    try:
+        return class_of(entry, root).load(entry.folder, opening)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"model {str(root)!r}: configuration of {entry.kind} in {entry.folder.name!r} "
+            f"cannot be used: {type(error).__name__} {first_line(error)}"
+        ) from None

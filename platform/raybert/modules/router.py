@@ -120,7 +120,7 @@ class Router(Module):
         config = {"types": types, "structure": structure, "parameters": parameters}
         write_config(folder / CONFIGS[0], config)
 
-    def width(self, width: int) -> int:
+    def width(self, width: int = 0) -> int:
         """Return the width of the first route's embedding."""
         _, route = next(self._sequences())
         return int(route.width())

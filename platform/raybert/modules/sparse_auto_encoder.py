@@ -101,7 +101,7 @@ class SparseAutoEncoder(Module):
         write_config(folder / "config.json", {key: getattr(self, key) for key in KEYS})
         save_model(self, str(folder / SAFE_WEIGHTS))
 
-    def width(self, width: int) -> int:
+    def width(self, width: int = 0) -> int:
         """Return the number of latents."""
         return self.hidden_dim
 

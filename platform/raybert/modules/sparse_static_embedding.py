@@ -76,7 +76,7 @@ class SparseStaticEmbedding(Module):
         write_config(folder / "config.json", {"frozen": self.frozen})
         save_weights(self, folder)
 
-    def width(self, width: int) -> int:
+    def width(self, width: int = 0) -> int:
         """Return the size of the vocabulary."""
         return len(self.weight)
 

@@ -68,7 +68,7 @@ class SpladePooling(Module):
         }
         write_config(folder / "config.json", config)
 
-    def width(self, width: int) -> int:
+    def width(self, width: int = 0) -> int:
         """Return the size of the vocabulary."""
         return width or self.embedding_dimension or 0
 

@@ -58,7 +58,7 @@ class StaticEmbedding(Module):
         self.tokenizer.save(str(folder / TOKENIZER))
         save_weights(self, folder)
 
-    def width(self, width: int) -> int:
+    def width(self, width: int = 0) -> int:
         """Return the width of the vectors."""
         return self.embedding.embedding_dim
 

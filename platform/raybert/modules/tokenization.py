@@ -178,8 +178,7 @@ def open_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
     """
     from transformers import AutoTokenizer
 
-    names = ("tokenizer", "vocab", "spiece", "sentencepiece", "merges", "spm", "bpe")
-    if not any(path.name.startswith(names) for path in folder.iterdir()):
+    if not has_tokenizer(folder):
         raise ModelError(f"model folder {str(folder)!r}: has no tokenizer (tokenizer.json)")
     try:
         return AutoTokenizer.from_pretrained(
@@ -189,6 +188,12 @@ def open_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
         raise ModelError(
             f"tokenizer of {str(folder)!r} cannot be read: {first_line(error)}"
         ) from None
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Tell whether a folder holds a tokenizer's files."""
+    names = ("tokenizer", "vocab", "spiece", "sentencepiece", "merges", "spm", "bpe")
+    return any(path.name.startswith(names) for path in folder.iterdir())
 
 
 def transformer_settings(folder: Path) -> dict[str, Any]:
@@ -213,7 +218,7 @@ def padded(
     rows: Sequence[Sequence[int]], lengths: Sequence[int], value: int, left: bool
 ) -> torch.Tensor:
     """Return ragged rows as one [B, T] int64 tensor."""
-    width = max(lengths, default=0)
+    width = max(1, *lengths) if lengths else 1
     out = np.full((len(rows), width), value, dtype=np.int64)
     for place, (row, length) in enumerate(zip(rows, lengths, strict=True)):
         if left:
@@ -225,7 +230,7 @@ def padded(
 
 def padded_mask(lengths: Sequence[int], left: bool) -> torch.Tensor:
     """Return the [B, T] mask, 1 at real tokens."""
-    width = max(lengths, default=0)
+    width = max(1, *lengths) if lengths else 1
     places = np.arange(width)[None, :]
     counts = np.asarray(lengths)[:, None]
     mask = places >= width - counts if left else places < counts

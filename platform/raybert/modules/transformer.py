@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Self
 import torch
 
 from raybert.errors import ModelError
-from raybert.modules.backends import TORCH, open_runner
+from raybert.modules.adapters import adapter_base, with_adapter
+from raybert.modules.backends import TORCH, TORCH_INT8, open_runner
 from raybert.modules.checkpoint import (
     PICKLED_WEIGHTS,
     check_finite,
@@ -20,9 +21,10 @@ from raybert.modules.checkpoint import (
     weights_file,
     write_config,
 )
-from raybert.modules.fused import fuse, fuse_head
+from raybert.modules.fused import fuse, fuse_head, pack_int8
+from raybert.modules.location import locate_model
 from raybert.modules.module import Features, Module, Opening
-from raybert.modules.tokenization import Tokenization, transformer_settings
+from raybert.modules.tokenization import Tokenization, has_tokenizer, transformer_settings
 
 TASKS: dict[str, tuple[str, str, str]] = {
     "feature-extraction": ("AutoModel", "last_hidden_state", "token_embeddings"),
@@ -88,22 +90,51 @@ class Transformer(Module):
         return cls.open(folder, opening, stated.get("transformer_task", "feature-extraction"))
 
     @classmethod
-    def open(cls, folder: Path, opening: Opening, task: str = "feature-extraction") -> Self:
-        """Read a transformers folder for a task.
+    def open(
+        cls,
+        path: str | Path,
+        opening: Opening | None = None,
+        task: str = "feature-extraction",
+        *,
+        max_seq_length: int | None = None,
+    ) -> Self:
+        """Read a transformers folder for a task; an adapter's folder with the model it belongs to.
+
+        Args:
+            path: the folder, or a hub's `owner/name`.
+            opening: how it is opened.
+            task: one of `TASKS`.
+            max_seq_length: longest text in tokens; None takes the folder's.
 
         Raises:
             ModelError: configuration, tokenizer or weights are missing or do not fit.
         """
+        opening, folder = opening or Opening(), locate_model(path)
         _task(task, f"model folder {str(folder)!r}")
-        config = open_config(folder, opening)
-        tokenization = Tokenization.open(
-            folder,
+        base = adapter_base(folder)
+        config = open_config(base or folder, opening)
+        apply_stated(config, folder, "config")
+        tokenization = cls._tokenization(folder, base, config, opening)
+        if max_seq_length is not None:
+            tokenization.max_seq_length = max_seq_length
+        if opening.backend not in (TORCH, TORCH_INT8):
+            return cls(open_runner(folder, config, opening, TASKS[task][1]), tokenization, task)
+        model = open_model(base or folder, config, opening, task)
+        found = cls(model if base is None else with_adapter(model, folder), tokenization, task)
+        if opening.backend == TORCH_INT8:
+            pack_int8(found.model, f"model folder {str(folder)!r}")
+        return found
+
+    @staticmethod
+    def _tokenization(
+        folder: Path, base: Path | None, config: Any, opening: Opening
+    ) -> Tokenization:
+        """Open the tokenizer; an adapter without one takes its model's."""
+        return Tokenization.open(
+            folder if base is None or has_tokenizer(folder) else base,
             max_positions=max_positions(config),
             trust_remote_code=opening.trust_remote_code,
         )
-        if opening.backend == TORCH:
-            return cls(open_model(folder, config, opening, task), tokenization, task)
-        return cls(open_runner(folder, config, opening, TASKS[task][1]), tokenization, task)
 
     def save(self, folder: Path) -> None:
         """Write model, tokenizer and `sentence_bert_config.json`."""

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from raybert.modules.checkpoint import write_config
+from raybert.modules.custom import copy_code
 from raybert.modules.module import ModuleSequence
 
 FORMAT = "5.0.0"
@@ -29,6 +30,8 @@ def write_modules(model: ModuleSequence, folder: Path) -> None:
         name = "" if in_root else f"{place}_{type(module).__name__}"
         (folder / name).mkdir(exist_ok=True)
         module.save(folder / name)  # type: ignore[operator]
+        if module.has_own_code:
+            copy_code(module, folder)  # type: ignore[arg-type]
         listing.append({"idx": place, "name": str(place), "path": name, "type": module.type_name})
     write_config(folder / "modules.json", listing)
 
