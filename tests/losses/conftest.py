@@ -112,7 +112,11 @@ def draw_columns() -> Callable[..., list[Tensor]]:
 
 @pytest.fixture(scope="session")
 def assert_same() -> Callable[..., None]:
-    """Compare value and gradients of two functions of the same tensors, relative to 1e-5."""
+    """Compare value and gradients of two functions of the same tensors, relative to 1e-5.
+
+    In float64 they agree to that; in float32 to that and twice the reference's own rounding, which
+    is its distance from its float64 self.
+    """
 
     def total(value: Any) -> Tensor:
         return torch.stack(list(value.values())).sum() if isinstance(value, dict) else value
@@ -131,15 +135,20 @@ def assert_same() -> Callable[..., None]:
     def compare(
         ours: Differentiable, oracle: Differentiable, tensors: Sequence[Tensor], floor: float = 1e-9
     ) -> None:
-        # In float64 both must agree; in float32 sums of large logits leave noise of 1e-5, and the
-        # gradient of a zero row, 1e8 and more, is a difference of such sums.
-        for dtype, share, noise in ((torch.float64, 1e-5, floor), (torch.float32, 5e-5, 5e-5)):
-            value, gradients = run(ours, tensors, dtype)
-            expected, expected_gradients = run(oracle, tensors, dtype)
-            torch.testing.assert_close(value, expected, rtol=1e-5, atol=noise, check_dtype=False)
-            for gradient, wanted in zip(gradients, expected_gradients, strict=True):
-                largest = float(wanted.abs().max()) if wanted.numel() else 0.0
-                difference = float((gradient - wanted).abs().max()) if wanted.numel() else 0.0
-                assert difference <= share * largest + noise, (dtype, gradient, wanted)
+        exact: list[Tensor] = []
+        for dtype, noise in ((torch.float64, floor), (torch.float32, 1e-6)):
+            found = _flat(run(ours, tensors, dtype))
+            wanted = _flat(run(oracle, tensors, dtype))
+            exact = exact or wanted
+            for ours_is, theirs_is, truth in zip(found, wanted, exact, strict=True):
+                # float32 rounds: what the reference is off its float64 self may be off here too.
+                allowed = 1e-5 * theirs_is.abs().max() + 2 * (theirs_is - truth).abs().max() + noise
+                assert (ours_is - theirs_is).abs().max() <= allowed, (dtype, ours_is, theirs_is)
 
     return compare
+
+
+def _flat(result: tuple[Tensor, list[Tensor]]) -> list[Tensor]:
+    """Return value and gradients as one list; empty tensors have nothing to compare."""
+    value, gradients = result
+    return [value, *(gradient for gradient in gradients if gradient.numel())]
