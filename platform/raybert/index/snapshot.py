@@ -1,0 +1,199 @@
+"""A live index as it stood at one moment: what a search sees, whatever is written meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from raybert.errors import InputError
+from raybert.index.columns import check_filter, conformed, filter_within
+from raybert.index.filters import Filter, passing
+from raybert.index.fresh import Fresh
+from raybert.index.live_state import LiveState
+from raybert.index.metric import Metric, pick_metric
+from raybert.index.segments import Segment
+from raybert.records import CONTENT, ID, Hit
+
+Hits: TypeAlias = list[list[Hit]]
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The parts that count: sealed segments, oldest first, and the rows of each log.
+
+    Args:
+        state: the state that names them.
+        schema: payload columns and their types.
+    """
+
+    state: LiveState
+    segments: tuple[Segment, ...]
+    fresh: tuple[Fresh, ...]
+    schema: pa.Schema
+
+    def kill(self, sequence: int, ids: Sequence[str]) -> None:
+        """Mark the rows of `ids` as dead from `sequence` on, wherever they stand."""
+        for part in (*self.segments, *self.fresh):
+            part.kill(sequence, ids)
+
+
+class Snapshot:
+    """Searches the rows that lived at `sequence`; offers what an `Index` offers.
+
+    Args:
+        world: the parts that hold them, and perhaps later ones.
+        sequence: the last change that is seen.
+    """
+
+    def __init__(self, world: World, sequence: int) -> None:
+        self.world = world
+        self.sequence = sequence
+        self.documents = LiveDocuments(world, sequence)
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    @property
+    def dimension(self) -> int:
+        """Width of the vectors, and of the queries."""
+        return self.world.state.dimension
+
+    @property
+    def metric(self) -> Metric:
+        """The similarity hits are ranked by."""
+        return pick_metric(self.world.state.metric)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings the texts are encoded by."""
+        return dict(self.world.state.encoding)
+
+    @property
+    def generation(self) -> str:
+        """The live index itself, and the change it stood at."""
+        return f"{self.world.state.identity}@{self.sequence}"
+
+    @property
+    def model_fingerprint(self) -> str:
+        """The model that queries must be encoded by."""
+        return self.world.state.model.fingerprint
+
+    @property
+    def model_uri(self) -> str:
+        """Where that model lay when the index was made."""
+        return self.world.state.model.uri
+
+    def search(
+        self, queries: npt.NDArray[Any], top_k: int = 10, filter: Filter | None = None
+    ) -> list[list[Hit]]:
+        """Return the best hits of every query: by falling score, equal scores by rising id.
+
+        Args:
+            queries: [Q, D] vectors of the index's own model; one vector [D] is one query.
+            top_k: hits wanted a query; all documents where there are fewer.
+            filter: conditions that the documents of hits fulfil, see `raybert.index.filters`.
+
+        Raises:
+            InputError: wrong width, NaN or infinite values, top_k below 1, a filter on a column
+                that is not there.
+        """
+        if top_k < 1:
+            raise InputError(f"top_k {top_k}: at least 1 is allowed")
+        queries_QD = checked_vectors(np.atleast_2d(queries), self.world.state)
+        if self.settings.get("normalize") and self.metric.name != "cosine":
+            queries_QD = pick_metric("cosine").prepare(queries_QD)
+        if filter is not None:
+            check_filter(filter, self.world.schema)
+        parts = [self._sealed(part, queries_QD, top_k, filter) for part in self.world.segments]
+        prepared = self.metric.prepare(queries_QD)
+        parts += [self._fresh(part, prepared, top_k, filter) for part in self.world.fresh]
+        return [_merged([part[at] for part in parts], top_k) for at in range(len(queries_QD))]
+
+    def _sealed(self, part: Segment, queries_QD: Any, top_k: int, filter: Filter | None) -> Hits:
+        if filter is not None:
+            filter = filter_within(filter, part.index.documents.columns, self.world.schema)
+        return part.search(queries_QD, top_k, self.sequence, filter)
+
+    def _fresh(self, part: Fresh, prepared: Any, top_k: int, filter: Filter | None) -> Hits:
+        allowed = None
+        if filter is not None and len(part):
+            table = conformed(part.payload(self.sequence), self.world.schema)
+            allowed = passing(filter, table)
+        return part.search(prepared, top_k, self.sequence, allowed)
+
+
+class LiveDocuments:
+    """The documents that lived at one moment."""
+
+    def __init__(self, world: World, sequence: int) -> None:
+        self._world = world
+        self._sequence = sequence
+
+    def __len__(self) -> int:
+        sealed = sum(
+            len(part.index) - len(part.dead(self._sequence)) for part in self._world.segments
+        )
+        return sealed + sum(int(part.alive(self._sequence).sum()) for part in self._world.fresh)
+
+    def __contains__(self, identifier: object) -> bool:
+        return isinstance(identifier, str) and self._found(identifier) is not None
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns: the id and the payload."""
+        return [ID, *self._world.schema.names]
+
+    def take(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the documents of `ids`, in that order: id and payload columns.
+
+        Raises:
+            InputError: an id is not in the index.
+        """
+        return [self._document(identifier) for identifier in ids]
+
+    def _document(self, identifier: str) -> dict[str, Any]:
+        found = self._found(identifier)
+        if found is None:
+            raise InputError(f"document {identifier!r} is not in the index")
+        found.pop(CONTENT, None)
+        return dict.fromkeys(self.columns) | found
+
+    def _found(self, identifier: str) -> dict[str, Any] | None:
+        for fresh in reversed(self._world.fresh):
+            row = fresh.row_of(identifier, self._sequence)
+            if row is not None:
+                return dict(fresh.payload(self._sequence).slice(row, 1).to_pylist()[0])
+        for part in reversed(self._world.segments):
+            if part.has(identifier, self._sequence):
+                return dict(part.index.documents.take([identifier])[0])
+        return None
+
+
+def checked_vectors(vectors: npt.NDArray[Any], state: LiveState) -> npt.NDArray[np.float32]:
+    """Return vectors [N, D] in float32.
+
+    Raises:
+        InputError: wrong width, NaN or infinite values.
+    """
+    rows = np.asarray(vectors)
+    if rows.ndim != 2 or rows.shape[1] != state.dimension:
+        raise InputError(
+            f"vectors of shape {rows.shape}: this index holds vectors {state.dimension} wide, "
+            f"of the model {state.model.uri}"
+        )
+    as_floats = np.ascontiguousarray(rows, dtype=np.float32)
+    finite = np.isfinite(as_floats).all(axis=1)
+    if not finite.all():
+        raise InputError(f"vector {int(np.argmin(finite))} holds NaN or infinite values")
+    return as_floats
+
+
+def _merged(lists: Sequence[list[Hit]], top_k: int) -> list[Hit]:
+    hits = [hit for part in lists for hit in part]
+    hits.sort(key=lambda hit: (-hit.score, hit.id))
+    return hits[:top_k]
