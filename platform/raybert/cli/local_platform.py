@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def register(commands: Commands) -> None:
     """Add the commands."""
     up = commands.add_parser("up", help="start Ray, MLflow and, if given, a Serve app")
+    up.add_argument("--config", metavar="FILE", help="the same in YAML, as cluster/local.yaml")
     up.add_argument("--app", metavar="FILE", help="Serve YAML to deploy, as serve/search.yaml")
     up.add_argument(
         "--set",
@@ -47,11 +48,14 @@ def register(commands: Commands) -> None:
 
 def _up(arguments: argparse.Namespace) -> int:
     from raybert.errors import SettingsError
-    from raybert.jobs import PlatformSettings, deploy, up, wait_until_served
+    from raybert.jobs import PlatformSettings, deploy, settings_from, up, wait_until_served
 
     given = {key: value for key, value in vars(arguments).items() if value is not None}
     known = PlatformSettings.model_fields.keys()
-    settings = PlatformSettings(**{key: given[key] for key in known & given.keys()})
+    flags = {key: given[key] for key in known & given.keys()}
+    settings = PlatformSettings(**flags)
+    if arguments.config:
+        settings = settings_from(PlatformSettings, arguments.config, **flags)
     values = {name: yaml.safe_load(value) for name, value in pairs("--set", arguments.set).items()}
     if values and not arguments.app:
         raise SettingsError("--set: gives values to an app; name it by --app")

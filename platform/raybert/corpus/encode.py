@@ -110,8 +110,9 @@ def _dataset(work: _Work, units: Sequence[tuple[ShardPlan, ...]], workers: int) 
         # Restarts have no named parameter yet; without a limit a poison row restarts for ever.
         warnings.filterwarnings("ignore", message=".*ray_remote_args.*")
         return (
-            ray.data.from_items([{"unit": pickle.dumps(unit)} for unit in units])
-            .repartition(len(units))
+            ray.data.from_items(
+                [{"unit": pickle.dumps(unit)} for unit in units], override_num_blocks=len(units)
+            )
             .map_batches(_read, fn_kwargs={"work": work}, batch_format="pyarrow", num_cpus=0.5)
             .map_batches(
                 _Worker,

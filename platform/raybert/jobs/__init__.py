@@ -9,9 +9,10 @@
 
 from raybert.jobs.applications import Application, applications, deploy, wait_until_served
 from raybert.jobs.checkout import checkout_of
-from raybert.jobs.cluster import Cluster, find_cluster
+from raybert.jobs.cluster import Cluster, find_cluster, settings_from
 from raybert.jobs.local_platform import ServiceStatus, down, status, up
-from raybert.jobs.state import PlatformSettings, PlatformState, RayHead
+from raybert.jobs.network import Network, no_namespaces
+from raybert.jobs.state import NodeSettings, PlatformSettings, PlatformState, RayHead, RayNode
 from raybert.jobs.submit import Job, Jobs
 
 __all__ = [
@@ -19,15 +20,20 @@ __all__ = [
     "Cluster",
     "Job",
     "Jobs",
+    "Network",
+    "NodeSettings",
     "PlatformSettings",
     "PlatformState",
     "RayHead",
+    "RayNode",
     "ServiceStatus",
     "applications",
     "checkout_of",
     "deploy",
     "down",
     "find_cluster",
+    "no_namespaces",
+    "settings_from",
     "status",
     "up",
     "wait_until_served",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,17 +55,18 @@ def deploy(head: RayHead, config: str | Path, arguments: Mapping[str, Any] | Non
     served = body.get("applications") or []
     if not served:
         raise PlatformError(f"{config}: no `applications` in this file")
+    root = checkout_of(config)
     for application in served:
         variables = application.setdefault("runtime_env", {}).setdefault("env_vars", {})
-        variables.setdefault("PYTHONPATH", str(checkout_of(config)))
+        variables.setdefault("PYTHONPATH", os.pathsep.join([str(root), str(root / "platform")]))
     for name, value in (arguments or {}).items():
         _set(served[0].setdefault("args", {}), name, value)
-    body["http_options"] = {"host": "127.0.0.1", "port": head.serve_port}
+    body["http_options"] = {"host": head.host, "port": head.serve_port}
     body["proxy_location"] = "HeadOnly"
     reply = _request(head, "PUT", json=body)
     if not reply.is_success:
         raise PlatformError(f"{config}: Serve refused it: {_last_line(reply.text)}")
-    return f"http://127.0.0.1:{head.serve_port}"
+    return head.serve_url
 
 
 def wait_until_served(head: RayHead, within_s: float) -> list[Application]:
@@ -95,7 +97,7 @@ def applications(head: RayHead) -> list[Application]:
         Application(
             name,
             str(details.get("status", "")),
-            f"http://127.0.0.1:{head.serve_port}{details.get('route_prefix') or '/'}",
+            f"{head.serve_url}{details.get('route_prefix') or '/'}",
             _last_line(str(details.get("message") or "")),
         )
         for name, details in sorted(found.items())

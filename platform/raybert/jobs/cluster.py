@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError
@@ -23,8 +24,17 @@ class Cluster(Settings):
     """Patterns of files in the checkout that are not shipped, beside .gitignore's."""
     driver_cpus: float = 0
     """CPUs reserved for the job file itself; its tasks and actors ask for their own."""
+    driver_gpus: float = 0
+    """GPUs reserved for the job file itself."""
+    driver_memory_mb: int = 0
+    """Memory reserved for the job file itself."""
     driver_resources: dict[str, float] = Field(default_factory=dict)
     """Custom resources that the node of the job file must have."""
+    extras: tuple[str, ...] = ()
+    """Extras of raybert (onnx, peft, s3…) that every node installs for the job, as pinned in the
+    checkout's constraints.txt; none where the nodes' image has them."""
+    token_file: str | None = None
+    """File with the token of a cluster with token authentication; `~` is your home."""
 
     @property
     def local(self) -> RayHead | None:
@@ -53,14 +63,26 @@ def find_cluster(address: str | None = None, file: str | Path | None = None) -> 
     return Cluster(address=head.url)
 
 
-def _from_file(file: str | Path) -> Cluster:
+S = TypeVar("S", bound=Settings)
+
+
+def settings_from(kind: type[S], file: str | Path, **above: Any) -> S:
+    """Read settings from a YAML file; the values of `above` win.
+
+    Raises:
+        SettingsError: unknown key, wrong type, missing value, unreadable file; in one line.
+    """
     try:
-        cluster = Cluster(**read_yaml(file))
+        return kind(**{**read_yaml(file), **above})
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        allowed = ", ".join(Cluster.model_fields)
+        allowed = ", ".join(kind.model_fields)
         raise SettingsError(f"{file}: {key}: {first['msg']} (allowed: {allowed})") from None
+
+
+def _from_file(file: str | Path) -> Cluster:
+    cluster = settings_from(Cluster, file)
     return cluster.model_copy(update={"address": _http(cluster.address)})
 
 

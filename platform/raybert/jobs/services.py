@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -14,75 +15,113 @@ from pathlib import Path
 import httpx
 
 from raybert.errors import PlatformError
+from raybert.jobs.network import Network
 from raybert.jobs.process import free_port, port_is_taken, start
-from raybert.jobs.state import PlatformSettings, RayHead, Service
+from raybert.jobs.state import (
+    LOOPBACK,
+    NodeSettings,
+    PlatformSettings,
+    RayHead,
+    RayNode,
+    Service,
+)
 from raybert.settings import environment, home
 from raybert.tracking import artifact_root, database
 
-HOST = "127.0.0.1"
+HEAD = 1
+"""The number of the head's host."""
 
 
-def start_mlflow(settings: PlatformSettings) -> Service:
+def start_mlflow(settings: PlatformSettings, network: Network | None = None) -> Service:
     """Start the MLflow server on sqlite; it answers some seconds later."""
-    _refuse_taken(settings.mlflow_port, "--mlflow-port")
+    host = _address(network)
+    _refuse_taken(network, settings.mlflow_port, "--mlflow-port")
     database().parent.mkdir(parents=True, exist_ok=True)
     command = [
+        *_inside(network, HEAD),
         *(program("mlflow"), "server", "--workers", "1"),
-        *("--host", HOST, "--port", str(settings.mlflow_port)),
+        *("--host", host, "--port", str(settings.mlflow_port)),
         *("--backend-store-uri", f"sqlite:///{database()}"),
         *("--default-artifact-root", artifact_root(), "--no-serve-artifacts"),
     ]
+    if network is not None:
+        command += ["--allowed-hosts", f"{host}:*"]
     variables = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     process = start(command, home() / "logs" / "mlflow.log", variables, home())
-    return Service(url=mlflow_url(settings), process=process)
+    return Service(url=mlflow_url(settings, network), process=process)
 
 
-def start_ray(settings: PlatformSettings) -> RayHead:
+def start_ray(settings: PlatformSettings, network: Network | None = None) -> RayHead:
     """Start a Ray head; its dashboard answers some seconds later.
 
     Ray's core listens on all interfaces whatever address it is given, which is why the token is
     the default: the dashboard alone keeps to this machine.
     """
-    _refuse_taken(settings.ray_port, "--ray-port")
-    _refuse_taken(settings.dashboard_port, "--dashboard-port")
-    _refuse_taken(settings.serve_port, "--serve-port")
-    folder = _ray_folder()
+    host = _address(network)
+    _refuse_taken(network, settings.ray_port, "--ray-port")
+    _refuse_taken(network, settings.dashboard_port, "--dashboard-port")
+    _refuse_taken(network, settings.serve_port, "--serve-port")
+    folder = _ray_folder(HEAD)
     shutil.rmtree(folder, ignore_errors=True)
     token_file = _token_file() if settings.auth == "token" else ""
     taken = {settings.ray_port, settings.dashboard_port, settings.mlflow_port, settings.serve_port}
     command = [
+        *_inside(network, HEAD),
         *(program("ray"), "start", "--head", "--block", "--disable-usage-stats"),
         *("--port", str(settings.ray_port)),
-        *("--dashboard-host", HOST, "--dashboard-port", str(settings.dashboard_port)),
-        *("--dashboard-agent-listen-port", str(free_port(taken))),
+        *("--dashboard-host", host, "--dashboard-port", str(settings.dashboard_port)),
         *("--ray-client-server-port", str(free_port(taken))),
-        *("--metrics-export-port", str(free_port(taken))),
-        *("--num-cpus", str(settings.cpus), "--temp-dir", str(folder)),
+        *("--num-cpus", str(settings.cpus)),
+        *_ports_and_folder(network, HEAD, taken),
+        *_object_store(settings.object_store_mb),
     ]
-    if settings.object_store_mb:
-        command += ["--object-store-memory", str(settings.object_store_mb * 1024 * 1024)]
     head = {
-        "url": f"http://{HOST}:{settings.dashboard_port}",
-        "address": f"{HOST}:{settings.ray_port}",
+        "url": f"http://{host}:{settings.dashboard_port}",
+        "address": f"{host}:{settings.ray_port}",
         "auth": settings.auth,
         "token_file": token_file,
         "folder": str(folder),
         "serve_port": settings.serve_port,
     }
-    variables = {
-        "RAY_AUTH_MODE": settings.auth,
-        "RAY_AUTH_TOKEN_PATH": token_file,
-        "RAYBERT_HOME": str(home()),
-        "MLFLOW_TRACKING_URI": mlflow_url(settings),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment('PATH', os.defpath)}",
-    }
+    variables = _variables(settings, token_file, network)
+    if settings.durable:
+        notes = home() / "ray"
+        notes.mkdir(parents=True, exist_ok=True)
+        variables |= {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(notes)}
     process = start(command, home() / "logs" / "ray.log", variables, Path.cwd())
     return RayHead.model_validate({**head, "process": process})
 
 
-def mlflow_url(settings: PlatformSettings) -> str:
+def start_node(
+    settings: PlatformSettings,
+    node: NodeSettings,
+    number: int,
+    head: RayHead,
+    network: Network | None,
+) -> RayNode:
+    """Start a further Ray node; it joins the head some seconds later."""
+    name = f"host{number}-{secrets.token_hex(2)}"
+    folder = _ray_folder(number)
+    shutil.rmtree(folder, ignore_errors=True)
+    taken = {settings.ray_port, settings.dashboard_port, settings.mlflow_port, settings.serve_port}
+    pinned = ["taskset", "-c", ",".join(map(str, node.cores))] if node.cores else []
+    command = [
+        *_inside(network, number),
+        *pinned,
+        *(program("ray"), "start", "--block", "--disable-usage-stats"),
+        *("--address", head.address, "--node-name", name),
+        *("--num-cpus", str(node.cpus), "--resources", json.dumps(node.resources)),
+        *_ports_and_folder(network, number, taken),
+        *_object_store(node.object_store_mb or settings.object_store_mb),
+    ]
+    variables = _variables(settings, head.token_file, network)
+    log = home() / "logs" / f"host{number}.log"
+    return RayNode(number=number, name=name, process=start(command, log, variables, Path.cwd()))
+
+
+def mlflow_url(settings: PlatformSettings, network: Network | None = None) -> str:
     """Return the address of the MLflow server."""
-    return f"http://{HOST}:{settings.mlflow_port}"
+    return f"http://{_address(network)}:{settings.mlflow_port}"
 
 
 def answers(service: Service) -> bool:
@@ -96,17 +135,25 @@ def answers(service: Service) -> bool:
     return reply.is_success
 
 
-def wait_until_ready(name: str, service: Service, within_s: float) -> float:
-    """Wait for a service.
+def joined(head: RayHead, node: RayNode) -> bool:
+    """Say whether a node is one of the head's living ones."""
+    asked = f"{head.url}/api/v0/nodes?detail=1&limit=1000"
+    try:
+        reply = httpx.get(asked, headers=head.headers, timeout=5, trust_env=False)
+        rows = reply.json()["data"]["result"]["result"]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return False
+    return any(row["node_name"] == node.name and row["state"] == "ALIVE" for row in rows)
 
-    Returns:
-        the seconds it took.
+
+def wait_until_ready(name: str, service: Service | RayNode, within_s: float, head: RayHead) -> None:
+    """Wait for a service to answer, or for a node to join.
 
     Raises:
         PlatformError: it ended, or did not answer in time; with the end of its log.
     """
     begun = time.monotonic()
-    while not answers(service):
+    while not (joined(head, service) if isinstance(service, RayNode) else answers(service)):
         waited = time.monotonic() - begun
         if not service.process.alive or waited > within_s:
             fate = "did not answer" if service.process.alive else "ended"
@@ -114,7 +161,6 @@ def wait_until_ready(name: str, service: Service, within_s: float) -> float:
             words = service.process.last_words()
             raise PlatformError(f"{name} {fate} after {waited:.0f} s: {words} (whole log: {log})")
         time.sleep(0.3)
-    return time.monotonic() - begun
 
 
 def program(name: str) -> str:
@@ -123,15 +169,52 @@ def program(name: str) -> str:
     return str(beside) if beside.exists() else name
 
 
-def _refuse_taken(port: int, flag: str) -> None:
-    if port_is_taken(port):
+def _refuse_taken(network: Network | None, port: int, flag: str) -> None:
+    if network is None and port_is_taken(port):
         raise PlatformError(f"port {port} is taken by another program; give another by {flag}")
 
 
-def _ray_folder() -> Path:
+def _address(network: Network | None) -> str:
+    return network.address(HEAD) if network else LOOPBACK
+
+
+def _inside(network: Network | None, host: int) -> list[str]:
+    return network.inside(host) if network else []
+
+
+def _ports_and_folder(network: Network | None, host: int, taken: set[int]) -> list[str]:
+    """Return the flags that keep two nodes on one machine apart."""
+    where = ["--node-ip-address", network.address(host)] if network else []
+    return [
+        *where,
+        *("--dashboard-agent-listen-port", str(free_port(taken))),
+        *("--metrics-export-port", str(free_port(taken))),
+        *("--temp-dir", str(_ray_folder(host))),
+    ]
+
+
+def _object_store(megabytes: int | None) -> list[str]:
+    return ["--object-store-memory", str(megabytes * 1024 * 1024)] if megabytes else []
+
+
+def _variables(
+    settings: PlatformSettings, token_file: str, network: Network | None
+) -> dict[str, str]:
+    """Return the variables of a Ray node, which the jobs on it have too."""
+    return {
+        "RAY_AUTH_MODE": settings.auth,
+        "RAY_AUTH_TOKEN_PATH": token_file,
+        "RAYBERT_HOME": str(home()),
+        "MLFLOW_TRACKING_URI": mlflow_url(settings, network),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment('PATH', os.defpath)}",
+    }
+
+
+def _ray_folder(host: int) -> Path:
     """Return a folder whose name is short: sockets in it must stay under 107 characters."""
     digest = hashlib.sha256(str(home()).encode()).hexdigest()[:8]
-    return Path(tempfile.gettempdir()) / f"raybert-{digest}"
+    suffix = "" if host == HEAD else f"-{host}"
+    return Path(tempfile.gettempdir()) / f"raybert-{digest}{suffix}"
 
 
 def _token_file() -> str:

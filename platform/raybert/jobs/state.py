@@ -9,14 +9,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from raybert.devices import cpu_count
+from raybert.jobs.network import Network
 from raybert.jobs.process import Process, free_port, port_is_taken
 from raybert.settings import Settings, home
 from raybert.tracking import platform_file
 
 Authentication = Literal["token", "disabled"]
+LOOPBACK = "127.0.0.1"
+
+
+class NodeSettings(Settings):
+    """A further Ray node of the platform, beside its head."""
+
+    cpus: int = Field(1, ge=0)
+    """Logical CPUs."""
+    object_store_mb: int | None = Field(None, ge=80)
+    """Memory of its object store in MB; default: the head's."""
+    resources: dict[str, float] = Field(default_factory=dict)
+    """Custom resources, for jobs that ask for this node."""
+    cores: tuple[int, ...] = ()
+    """Cores of this machine that it is pinned to; default: all."""
 
 
 class PlatformSettings(Settings):
@@ -38,6 +53,13 @@ class PlatformSettings(Settings):
     """Who may use Ray: whoever has the platform's token, or everybody who reaches its ports."""
     start_within_s: float = 180.0
     """Seconds a service has to answer before starting it counts as failed."""
+    nodes: tuple[NodeSettings, ...] = ()
+    """Further Ray nodes."""
+    network: Literal["shared", "namespaces"] = "shared"
+    """All nodes on 127.0.0.1, or each in a network namespace, as hosts are (needs root)."""
+    durable: bool = False
+    """Keep Ray's notes of jobs, actors and nodes on disk, so that a head that died is taken up
+    again by its nodes when `up` starts it anew."""
 
     def on_free_ports(self) -> PlatformSettings:
         """Return the same with another port for each that another program has taken."""
@@ -72,6 +94,16 @@ class RayHead(Service):
     """Port that Serve's HTTP proxy listens on once an application runs."""
 
     @property
+    def host(self) -> str:
+        """Return the address that the head's services listen on."""
+        return self.address.rpartition(":")[0]
+
+    @property
+    def serve_url(self) -> str:
+        """Return where Serve answers."""
+        return f"http://{self.host}:{self.serve_port}"
+
+    @property
     def environment(self) -> dict[str, str]:
         """Return the variables with which a process may use this Ray."""
         variables = {"RAY_AUTH_MODE": self.auth, "RAY_USAGE_STATS_ENABLED": "0"}
@@ -87,6 +119,17 @@ class RayHead(Service):
         return {"Authorization": f"Bearer {Path(self.token_file).read_text().strip()}"}
 
 
+class RayNode(Settings):
+    """A running Ray node beside the head."""
+
+    number: int
+    """Its number; the head is 1."""
+    name: str
+    """Its name in Ray's lists; another one each time it is started."""
+    process: Process
+    """The process to stop."""
+
+
 class PlatformState(Settings):
     """What `raybert up` started; the file lies in the platform's home."""
 
@@ -94,17 +137,23 @@ class PlatformState(Settings):
     """The Ray head."""
     mlflow: Service | None = None
     """The MLflow server."""
+    nodes: tuple[RayNode, ...] = ()
+    """Further Ray nodes."""
+    network: Network | None = None
+    """The network of its hosts, where they have one."""
 
     @classmethod
     def read(cls) -> PlatformState:
-        """Return what runs; a service whose process is gone is left out."""
+        """Return what is there; a service or node whose process is gone is left out."""
         try:
             state = cls.model_validate_json(platform_file().read_bytes())
         except (OSError, ValidationError):
             return cls()
         ray = state.ray if state.ray and state.ray.process.alive else None
         mlflow = state.mlflow if state.mlflow and state.mlflow.process.alive else None
-        return cls(ray=ray, mlflow=mlflow)
+        nodes = tuple(node for node in state.nodes if node.process.alive)
+        network = state.network if state.network and state.network.exists else None
+        return cls(ray=ray, mlflow=mlflow, nodes=nodes, network=network)
 
     def write(self) -> None:
         """Write the file, or remove it when nothing runs."""

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raybert.errors import InputError, PlatformError, SettingsError
-from raybert.jobs.checkout import EXCLUDED, checkout_of
+from raybert.jobs.checkout import EXCLUDED, checkout_of, extra_requirements
 from raybert.jobs.cluster import Cluster
+from raybert.jobs.follow import Follower
 from raybert.settings import environment, set_environment
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 PASSED_ON = ("MLFLOW_TRACKING_URI", "HF_HUB_OFFLINE", "HF_TOKEN")
 """Variables of the submitter's environment that a job on another machine gets too."""
+PATIENCE_S = 600.0
+"""Seconds that a follower waits for a cluster that does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ class Jobs:
         self._head = cluster.local
         if self._head is not None:
             set_environment(**self._head.environment)
+        elif cluster.token_file:
+            set_environment(**_token(cluster.token_file))
         self._client = _connect(cluster.address)
 
     def submit(self, file: str | Path, arguments: Sequence[str], env: Mapping[str, str]) -> str:
@@ -101,6 +106,8 @@ class Jobs:
                     runtime_env=runtime,
                     metadata={"job_name": Path(file).stem},
                     entrypoint_num_cpus=self.cluster.driver_cpus or None,
+                    entrypoint_num_gpus=self.cluster.driver_gpus or None,
+                    entrypoint_memory=self.cluster.driver_memory_mb * 2**20 or None,
                     entrypoint_resources=self.cluster.driver_resources or None,
                 )
             )
@@ -114,43 +121,51 @@ class Jobs:
         _refuse_lost_output(arguments)
         passed = {name: value for name in PASSED_ON if (value := environment(name))}
         command = shlex.join(["python", file.relative_to(root).as_posix(), *arguments])
-        return command, {
+        runtime: dict[str, Any] = {
             "working_dir": str(root),
             "excludes": [*EXCLUDED, *self.cluster.excludes],
             "env_vars": {"PYTHONPATH": "platform", **passed, **variables},
         }
+        if self.cluster.extras:
+            runtime["pip"] = extra_requirements(root, self.cluster.extras)
+        return command, runtime
 
-    def follow(self, job_id: str, write: Callable[[str], Any]) -> Job:
-        """Hand on what a job prints until it ends; a broken connection is taken up again."""
-        seen = 0
+    def follow(
+        self, job_id: str, write: Callable[[str], Any], patience_s: float = PATIENCE_S
+    ) -> Job:
+        """Hand on what a job prints until it ends.
 
-        async def tail() -> int:
-            passed = 0
-            async for text in self._client.tail_job_logs(job_id):
-                fresh = text[max(0, seen - passed) :]
-                passed += len(text)
-                if fresh:
-                    write(fresh)
-            return passed
+        A broken connection is taken up again where it broke: a laptop that slept, a head that was
+        restarted.
 
+        Raises:
+            PlatformError: the cluster has not answered for `patience_s` seconds.
+        """
+        follower = Follower(write)
+        heard = time.monotonic()
         while True:
             try:
-                seen = max(seen, asyncio.run(tail()))
-            except (RuntimeError, OSError):
-                time.sleep(1)
-            job = self.find(job_id)
-            if job.status in ENDED:
-                return job
-            time.sleep(0.3)
+                asyncio.run(follower.tail(self._client, job_id))
+                job = self.find(job_id)
+                heard = time.monotonic()
+                if job.status in ENDED:
+                    return job
+            except (RuntimeError, OSError, PlatformError) as error:
+                if time.monotonic() - heard > patience_s:
+                    raise PlatformError(
+                        f"{self.cluster.address} has not answered for {patience_s:.0f} s: "
+                        f"{_line(error)}"
+                    ) from None
+            time.sleep(0.5)
 
     def logs(self, job_id: str) -> str:
         """Return what a job has printed so far."""
-        return str(self._client.get_job_logs(self.find(job_id).id))
+        return str(self._asked(lambda: self._client.get_job_logs(self.find(job_id).id)))
 
     def stop(self, job_id: str, within_s: float = 30.0) -> Job:
         """Stop a job and wait for its end."""
         if self.find(job_id).status not in ENDED:
-            self._client.stop_job(job_id)
+            self._asked(lambda: self._client.stop_job(job_id))
         begun = time.monotonic()
         while (job := self.find(job_id)).status not in ENDED:
             if time.monotonic() - begun > within_s:
@@ -166,16 +181,11 @@ class Jobs:
         Raises:
             InputError: there is no such job.
         """
-        try:
-            return _job(self._client.get_job_info(job_id))
-        except RuntimeError as error:
-            if "does not exist" not in str(error):
-                raise PlatformError(f"{self.cluster.address}: {_line(error)}") from None
-            raise InputError(f"job {job_id!r}: {self.cluster.address} knows no such job") from None
+        return _job(self._asked(lambda: self._client.get_job_info(job_id), job_id))
 
     def all(self) -> list[Job]:
         """Return the submitted jobs, newest first."""
-        found = [job for job in self._client.list_jobs() if job.submission_id]
+        found = [job for job in self._asked(self._client.list_jobs) if job.submission_id]
         return sorted(map(_job, found), key=lambda job: -job.started)
 
     def last(self) -> str:
@@ -189,6 +199,16 @@ class Jobs:
             raise InputError(f"{self.cluster.address} knows no jobs")
         return jobs[0].id
 
+    def _asked(self, question: Callable[[], Any], job_id: str = "") -> Any:
+        """Ask the cluster; a fault is one line."""
+        try:
+            return question()
+        except (RuntimeError, OSError) as error:
+            if job_id and "does not exist" in str(error):
+                known = f"job {job_id!r}: {self.cluster.address} knows no such job"
+                raise InputError(known) from None
+            raise PlatformError(f"{self.cluster.address}: {_line(error)}") from None
+
 
 def _connect(address: str) -> JobSubmissionClient:
     from ray.job_submission import JobSubmissionClient
@@ -199,6 +219,14 @@ def _connect(address: str) -> JobSubmissionClient:
         return JobSubmissionClient(address)
     except (ConnectionError, RuntimeError, OSError) as error:
         raise PlatformError(f"no Ray cluster answers at {address}: {_line(error)}") from None
+
+
+def _token(file: str) -> dict[str, str]:
+    """Return the variables with which Ray's client shows the token of a file."""
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise SettingsError(f"token_file {file}: no such file")
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path)}
 
 
 def _in_place(

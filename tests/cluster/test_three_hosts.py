@@ -1,0 +1,104 @@
+"""Encode, mine, train and serve on three hosts, each with a network and an object store its own."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+from safetensors.numpy import load_file
+
+pytestmark = pytest.mark.cluster
+TRAIN = (
+    *("--data.columns", '{"anchor": "anchor", "positive": "positive"}'),
+    *("--loss.name", "MultipleNegativesRankingLoss", "--max-seq-length", "32"),
+    *("--batch.size", "16", "--schedule.max-steps", "6", "--saving.log-model", "false"),
+)
+
+
+def test_encoding_is_the_same_on_three_hosts_as_on_one(
+    hosts: Any, clean: dict[str, Path], minilm: Path, texts: dict[str, Path]
+) -> None:
+    from raybert import DenseEncoder
+    from raybert.artifacts import Folder, read_manifest, read_table
+
+    folder = Folder(str(clean["queries"]))
+    table = read_table(folder, read_manifest(folder).shards[0])
+    encoder = DenseEncoder(minilm, device="cpu")
+    encoder.max_seq_length = 64
+    import pyarrow.parquet as pq
+
+    asked = dict(zip(*pq.read_table(texts["queries.parquet"])[["id", "text"]].columns, strict=True))
+    known = {key.as_py(): value.as_py() for key, value in asked.items()}
+    ids = table["id"].to_pylist()
+    expected = encoder.encode([known[key] for key in ids])
+    found = np.stack(table["vector"].to_pylist())
+    assert np.abs(found - expected).max() < 1e-5
+
+
+def test_two_hosts_encode_almost_twice_as_fast_as_one(
+    hosts: Any, minilm: Path, texts: dict[str, Path], record_property: Any
+) -> None:
+    """Shards a second between the first and the last: starting workers is the same for both."""
+    speeds = {}
+    for count in (2, 1):
+        if count == 1:
+            hosts.kill(3)
+            hosts.wait_for(lambda: len(hosts.alive()) == 2)
+        out = hosts.folder / f"by-{count}"
+        arguments = hosts.encode(minilm, texts["docs.parquet"], out)
+        arguments[arguments.index("--workers") + 1] = str(count)
+        begun = time.monotonic()
+        hosts.run("encode_corpus", *arguments)
+        took = time.monotonic() - begun
+        speeds[count] = hosts.speed(out)
+        print(f"{count} hosts: {speeds[count]:.1f} rows/s, whole job {took:.0f} s")
+    hosts.up()
+    ratio = speeds[2] / speeds[1]
+    print(f"two hosts: {ratio:.2f} times one")
+    record_property("ratio", ratio)
+    assert hosts.shards(hosts.folder / "by-1") == hosts.shards(hosts.folder / "by-2")
+    assert ratio >= (1.8 if psutil.cpu_count() > 2 else 1.5)
+
+
+def test_training_on_two_hosts_gives_the_weights_of_one(
+    hosts: Any, clean: dict[str, Path], minilm: Path, texts: dict[str, Path]
+) -> None:
+    pairs = hosts.folder / "negatives"
+    hosts.run(
+        *("mine_hard_negatives", "--queries", str(clean["queries"])),
+        *("--corpus", str(clean["docs"]), "--pairs", str(texts["qrels.tsv"])),
+        *("--rules.num-negatives", "1", "--out", str(pairs)),
+    )
+    weights = {}
+    for workers in ("2", "0"):
+        out = hosts.folder / f"model-{workers}"
+        data = ("--model", str(minilm), "--data.files", str(pairs / "shards"))
+        scale = ("--scale.workers", workers, "--scale.threads", "1")
+        hosts.run("train_dense", *data, *TRAIN, *scale, "--out", str(out))
+        weights[workers] = load_file(out / "model.safetensors")
+    apart = max(
+        float(np.abs(weights["2"][name] - weights["0"][name]).max()) for name in weights["0"]
+    )
+    moved = load_file(minilm / "model.safetensors")
+    step = max(float(np.abs(weights["0"][name] - moved[name]).max()) for name in moved)
+    print(f"greatest difference of a weight {apart:.1e}; training moved one by {step:.1e}")
+    assert apart < 1e-5 < step
+
+
+def test_a_search_is_served_from_both_workers(
+    hosts: Any, clean: dict[str, Path], minilm: Path, texts: dict[str, Path]
+) -> None:
+    index = hosts.folder / "index"
+    hosts.run("build_index", "--embeddings", str(clean["docs"]), "--out", str(index))
+    url = hosts.serve({"minilm": str(minilm)}, {"docs": str(index)}, replicas=2)
+    body = {"index": "docs", "query": "sort by two keys", "top_k": 3}
+    reply = httpx.post(f"{url}/v1/search", json=body, timeout=60, trust_env=False)
+    assert reply.status_code == 200, reply.text
+    assert len(reply.json()["hits"]) == 3
+    assert len(hosts.replica_nodes()) == 2
+    hosts.stop_serving()
