@@ -27,6 +27,8 @@ from raybert.corpus import (
     refuse_above,
     scan_corpus,
     scan_pieces,
+    settle_backend,
+    settle_ranges,
     share_out,
 )
 from raybert.encoders import open_tokenizing
@@ -48,8 +50,10 @@ class EncodeCorpus(JobSettings):
     """Column that holds the row's unique id; '' names rows FILE:ROW, as is done for text files."""
     prompt_name: str | None = None
     """Prompt of the model to put before every text; default: the model's prompt for documents."""
-    precision: Literal["float32", "float16", "binary", "ubinary"] = "float32"
+    precision: Literal["float32", "float16", "int8", "uint8", "binary", "ubinary"] = "float32"
     """How vectors are stored; binary ones are packed, eight dimensions a byte."""
+    calibration_rows: int = Field(20_000, ge=0)
+    """Rows whose vectors set the ranges of int8 and uint8, spread over the corpus; 0: all rows."""
     normalize: bool = False
     """Scale vectors to unit length."""
     truncate_dim: int | None = Field(None, ge=1)
@@ -68,8 +72,8 @@ class EncodeCorpus(JobSettings):
     """auto, cpu or cuda."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format to compute in."""
-    backend: Literal["torch"] = "torch"
-    """What runs the model."""
+    backend: str = "torch"
+    """torch, onnx, openvino, a file of theirs (onnx:model_O3.onnx), or auto: the fastest here."""
     max_rejected: int = Field(0, ge=0)
     """Bad rows (null, not text, duplicate id, undecodable) to leave out before the job stops."""
 
@@ -83,6 +87,15 @@ def main(settings: EncodeCorpus) -> str:
     refuse_above(scan.rejected, settings.max_rejected)
 
     folder = Folder(settings.out)
+    encoding = settle_ranges(
+        folder,
+        settle_backend(folder, encoding),
+        scan,
+        columns,
+        workers=settings.workers,
+        rows_per_shard=settings.rows_per_shard,
+        rows=settings.calibration_rows,
+    )
     plan = plan_shards(folder, scan, encoding.context, settings.rows_per_shard)
     if (done := finished_plan(folder, plan)) is not None:
         print(f"nothing to do: all {done.rows:,} rows are encoded already")
@@ -132,7 +145,7 @@ def _encoding(settings: EncodeCorpus) -> Encoding:
         model_fingerprint=fingerprint_folder(model),
         prompt=prompt,
         tokens_per_batch=settings.tokens_per_batch,
-        **settings.model_dump(include={*names, "dtype", "device"}),
+        **settings.model_dump(include={*names, "dtype", "device", "backend"}),
     )
 
 

@@ -7,6 +7,7 @@ from raybert.corpus.plan import Plan, Receipt, plan_shards
 from raybert.corpus.progress import EncodingProgress
 from raybert.corpus.read import Columns, Row, read_rows
 from raybert.corpus.scan import CorpusScan, Rejection, refuse_above, scan_corpus
+from raybert.corpus.settle import settle_backend, settle_ranges
 from raybert.corpus.sources import Piece, cut_into_pieces, find_files
 from raybert.corpus.write import REJECTED, Totals, finish_embeddings, finished_plan
 
@@ -33,5 +34,7 @@ __all__ = [
     "refuse_above",
     "scan_corpus",
     "scan_pieces",
+    "settle_backend",
+    "settle_ranges",
     "share_out",
 ]

@@ -12,7 +12,7 @@ from raybert.corpus.encoding import Encoding
 from raybert.encoders import DenseEncoder, SparseEncoder, open_encoder
 from raybert.errors import ModelError
 from raybert.records import TERMS, VECTOR, WEIGHTS, BatchUsage, TokenizedTexts
-from raybert.vectors.quantization import quantize
+from raybert.vectors.quantization import Ranges, quantize
 
 
 class VectorColumns:
@@ -26,6 +26,9 @@ class VectorColumns:
     def __init__(self, encoder: DenseEncoder, encoding: Encoding) -> None:
         self.encoder = encoder
         self.encoding = encoding
+        self._ranges = None
+        if encoding.ranges is not None:
+            self._ranges = Ranges.from_lists([list(side) for side in encoding.ranges])
         width = encoder.get_embedding_dimension()
         self.details: dict[str, Any] = {
             "dimension": min(width, encoding.truncate_dim or width),
@@ -33,7 +36,10 @@ class VectorColumns:
             "normalized": encoding.normalize,
             "similarity_fn_name": encoder.similarity_fn_name,
             "prompt": encoding.prompt,
+            "backend": encoding.backend,
         }
+        if self._ranges is not None:
+            self.details["ranges"] = self._ranges.as_lists()
 
     def __call__(self, tokens: TokenizedTexts) -> tuple[pa.Table, BatchUsage]:
         """Return the column, null where a vector is not finite, and what it cost."""
@@ -43,7 +49,9 @@ class VectorColumns:
             normalize_embeddings=self.encoding.normalize,
             truncate_dim=self.encoding.truncate_dim,
         )
-        return vector_table(vectors, self.encoding.precision), usage
+        if self.encoding.calibrating:
+            self.details["ranges"] = _ranges_of(vectors)
+        return vector_table(vectors, self.encoding.precision, self._ranges), usage
 
 
 class SparseColumns:
@@ -58,7 +66,8 @@ class SparseColumns:
     """
 
     def __init__(self, encoder: SparseEncoder, encoding: Encoding) -> None:
-        if encoding.normalize or encoding.truncate_dim or encoding.precision != "float32":
+        quantized = encoding.precision != "float32" or encoding.calibrating
+        if encoding.normalize or encoding.truncate_dim or quantized:
             raise ModelError(
                 f"model {encoding.model}: gives sparse vectors; "
                 "--normalize, --truncate-dim and --precision are for dense ones"
@@ -96,7 +105,9 @@ def open_columns(encoding: Encoding) -> VectorColumns | SparseColumns:
     Raises:
         ModelError: it cannot be read, or gives no vectors.
     """
-    encoder = open_encoder(encoding.model, device=encoding.device, dtype=encoding.dtype)
+    encoder = open_encoder(
+        encoding.model, device=encoding.device, dtype=encoding.dtype, backend=encoding.backend
+    )
     if isinstance(encoder, DenseEncoder):
         return VectorColumns(encoder, encoding)
     if isinstance(encoder, SparseEncoder):
@@ -105,14 +116,30 @@ def open_columns(encoding: Encoding) -> VectorColumns | SparseColumns:
     raise ModelError(f"model {encoding.model}: gives no vectors; it is for {kinds}")
 
 
-def vector_table(vectors: npt.NDArray[np.float32], precision: str = "float32") -> pa.Table:
-    """Return [rows, width] vectors as a `vector` column: null where a number is not finite."""
-    finite = np.isfinite(vectors).all(axis=1)
-    exact = precision in ("float32", "float16")
-    stored = vectors.astype(precision) if exact else quantize(vectors, precision)
+def vector_table(
+    vectors: npt.NDArray[np.float32], precision: str = "float32", ranges: Ranges | None = None
+) -> pa.Table:
+    """Return [rows, width] vectors as a `vector` column: null where a number is not finite.
+
+    Args:
+        vectors: [rows, width] float32.
+        precision: how they are stored.
+        ranges: of the whole corpus, for int8 and uint8.
+    """
+    finite = np.asarray(np.isfinite(vectors).all(axis=1))
+    if precision in ("float32", "float16"):
+        stored = vectors.astype(precision)
+    else:
+        stored = quantize(np.where(finite[:, None], vectors, 0), precision, ranges)
     flat = pa.array(np.ascontiguousarray(stored).reshape(-1))
     column = pa.FixedSizeListArray.from_arrays(flat, stored.shape[1], mask=pa.array(~finite))
     return pa.table({VECTOR: column})
+
+
+def _ranges_of(vectors: npt.NDArray[np.float32]) -> list[list[float]] | None:
+    """Return the ranges of the finite vectors, None where there are none."""
+    finite = vectors[np.isfinite(vectors).all(axis=1)]
+    return Ranges.of(finite).as_lists() if len(finite) else None
 
 
 def _lists(

@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 from raybert.artifacts import fingerprint
 from raybert.encoders import Tokenizing, open_tokenizing
 
-_HOW = ("model", "device", "threads", "tokens_per_batch")
+RANGED = ("int8", "uint8")
+"""Precisions that need the corpus's ranges."""
+_HOW = ("model", "device", "threads", "tokens_per_batch", "calibrating")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +24,14 @@ class Encoding:
         truncate_dim: keep this many dimensions.
         max_active_dims: keep this many weights of a sparse vector.
         max_seq_length: cut texts to this many tokens; None takes the model's limit.
-        precision: float32, float16, binary or ubinary: how vectors are stored.
+        precision: float32, float16, int8, uint8, binary or ubinary: how vectors are stored.
+        ranges: least and greatest value of every dimension, for int8 and uint8.
         dtype: number format to compute in.
         device: where to compute.
         threads: threads of one worker on a CPU.
         tokens_per_batch: tokens in a padded batch; None suits the device.
+        backend: what runs the model: torch, onnx, openvino, or a file of theirs.
+        calibrating: write every shard's ranges into its receipt.
     """
 
     model: str
@@ -37,10 +42,13 @@ class Encoding:
     max_active_dims: int | None = None
     max_seq_length: int | None = None
     precision: str = "float32"
+    ranges: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     dtype: str = "auto"
     device: str = "auto"
     threads: int = 1
     tokens_per_batch: int | None = None
+    backend: str = "torch"
+    calibrating: bool = False
 
     @property
     def context(self) -> str:
