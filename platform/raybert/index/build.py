@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from raybert.artifacts import Folder, Manifest, finished, write_manifest
+from raybert.artifacts import Folder, Input, Manifest, finished, write_manifest
 from raybert.errors import ArtifactError, InputError
+from raybert.index.bm25 import WORDS, Texts, words_file
 from raybert.index.kinds import pick_kind
-from raybert.index.open import DOCUMENTS, ENGINES, VECTORS, open_shards
+from raybert.index.metric import pick_metric
+from raybert.index.open import DOCUMENTS, ENGINES, VECTORS, VOCABULARY, open_shards
 from raybert.index.payload import write_documents
 from raybert.index.plan import Plan
 from raybert.index.recall import PROBES, Probe, Recall
 from raybert.index.search import Index
-from raybert.index.shards import Built, build_shards, corpus_ranges, refuse_twice
-from raybert.index.source import Embeddings
+from raybert.index.shards import BuildShard, Built, corpus_ranges, refuse_twice, write_file
+from raybert.index.source import Source, open_source
+from raybert.index.sparse_recall import draw_sparse
+from raybert.records import TEXT
 
+EachShard: TypeAlias = Callable[[Callable[[int], Built], Iterable[int]], Iterable[Built]]
 TARGET_RECALL = 0.98
 """Recall@10 that the effort of an approximate kind is chosen for if nothing else is said."""
 
@@ -39,8 +44,9 @@ def build_index(
     settings: dict[str, Any] | None = None,
     mlflow_run: str | None = None,
     probes: int = PROBES,
+    each: EachShard = map,
 ) -> Manifest:
-    """Build an index artifact; a finished one is left as it is and its manifest returned.
+    """Build an index of embeddings; a finished one is left as it is and its manifest returned.
 
     Rows keep the corpus's order from shard to shard and are sorted by id within a shard. Memory
     holds about three times one shard's vectors. An approximate kind gets the least effort whose
@@ -61,6 +67,7 @@ def build_index(
         settings: settings of the job, for the manifest.
         mlflow_run: id of the job's run, for the manifest.
         probes: rows of the corpus to measure recall with; 0 measures nothing.
+        each: how the shards are built, in order: `map` one after the other, or side by side.
 
     Returns:
         The manifest; `details` has dimension, metric, recall, effort, bytes a vector and seconds.
@@ -70,40 +77,63 @@ def build_index(
         InputError: unknown kind or metric, no rows, NaN vectors, an id twice or without document,
             recall below `min_recall`.
     """
-    started = time.perf_counter()
-    source, folder = Embeddings.open(embeddings, model_fingerprint), Folder(out)
+    source = open_source(embeddings, kind, model_fingerprint)
     plan = Plan.of(source, kind, shards, metric, rescore, min_recall)
-    if (done := _finished(folder, source, plan)) is not None:
-        return done
-    for leftover in (ENGINES, VECTORS, DOCUMENTS):
-        folder.remove(leftover)
-    ranges = corpus_ranges(source, plan) if plan.ranged else None
-    built = list(build_shards(folder, source, plan, ranges))
-    refuse_twice([shard.ids for shard in built])
-    names = [f"{DOCUMENTS}/{at:05d}.arrow" for at in range(len(built))]
-    stored = write_documents(folder, names, [shard.ids for shard in built], documents)
-    details = _details(source, plan, built)
-    if ranges is not None:
-        details["ranges"] = ranges.as_lists()
-    manifest = Manifest(
-        kind="index",
-        settings=settings or asdict(plan),
-        rows=source.manifest.rows,
-        inputs=source.inputs,
-        shards=(*(s.engine for s in built), *(s.store for s in built if s.store), *stored),
-        details=details,
+    return build_from(
+        source,
+        Folder(out),
+        plan,
+        documents=documents,
+        settings=settings,
         mlflow_run=mlflow_run,
+        probes=probes,
+        each=each,
     )
-    index = open_shards(folder, manifest, verify=False)
-    tried = _tried(index, Probe.draw(source, plan.metric, probes), plan)
-    _judge(tried[-1], plan, probes)
-    details |= {
-        "effort": tried[-1].effort,
-        "recall": tried[-1].as_dict(),
-        "tried": [one.as_dict() for one in tried],
-        "build_seconds": round(time.perf_counter() - started, 3),
-    }
-    return write_manifest(folder, manifest.model_copy(update={"details": details}))
+
+
+def build_text_index(
+    documents: Iterable[pa.Table],
+    out: str,
+    *,
+    corpus: Input,
+    text_column: str = TEXT,
+    keep: bool = True,
+    shards: int = 1,
+    settings: dict[str, Any] | None = None,
+    mlflow_run: str | None = None,
+    probes: int = PROBES,
+) -> Manifest:
+    """Build a BM25 index of texts; a finished one is left as it is and its manifest returned.
+
+    Args:
+        documents: tables with a column `id`, the text column and the payload; read twice.
+        out: folder of the index.
+        corpus: the corpus they are from.
+        text_column: name of the text column.
+        keep: keep the documents beside the index.
+        shards: number of shards, at most one a document.
+        settings: settings of the job, for the manifest.
+        mlflow_run: id of the job's run, for the manifest.
+        probes: documents to measure recall with; 0 measures nothing.
+
+    Raises:
+        ArtifactError: `out` holds something else.
+        InputError: no text column, no word in any document, an id twice.
+    """
+    planned = Plan("bm25", shards, "dot", None, None)
+    if (done := _finished(Folder(out), corpus, planned)) is not None:
+        return done
+    source = Texts.of(documents, text_column, corpus)
+    plan = Plan.of(source, "bm25", shards, None, None, None)
+    return build_from(
+        source,
+        Folder(out),
+        plan,
+        documents=documents if keep else None,
+        settings=settings,
+        mlflow_run=mlflow_run,
+        probes=probes,
+    )
 
 
 def finished_index(
@@ -122,17 +152,98 @@ def finished_index(
         ArtifactError: `out` holds something else.
         InputError: as for building.
     """
-    source = Embeddings.open(embeddings)
+    source = open_source(embeddings, kind)
     plan = Plan.of(source, kind, shards, metric, rescore, min_recall)
-    return _finished(Folder(out), source, plan)
+    return _finished(Folder(out), source.inputs[0], plan)
 
 
-def _finished(folder: Folder, source: Embeddings, plan: Plan) -> Manifest | None:
+def finished_text_index(out: str, corpus: Input, shards: int = 1) -> Manifest | None:
+    """Return the manifest of this very BM25 index if it is built already.
+
+    Raises:
+        ArtifactError: `out` holds something else.
+    """
+    return _finished(Folder(out), corpus, Plan("bm25", shards, "dot", None, None))
+
+
+def build_from(
+    source: Source,
+    folder: Folder,
+    plan: Plan,
+    *,
+    documents: Iterable[pa.Table] | None = None,
+    settings: dict[str, Any] | None = None,
+    mlflow_run: str | None = None,
+    probes: int = PROBES,
+    each: EachShard = map,
+    refuse: bool = True,
+    more: dict[str, Any] | None = None,
+) -> Manifest:
+    """Build an index by a plan; arguments as for `build_index`.
+
+    Args:
+        source: the rows.
+        folder: the index.
+        plan: how to build.
+        documents: payload tables.
+        settings: for the manifest.
+        mlflow_run: for the manifest.
+        probes: to measure recall with.
+        each: how the shards are built.
+        refuse: refuse an index below the recall that is asked for; else only measure it.
+        more: further details for the manifest.
+    """
+    if (done := _finished(folder, source.inputs[0], plan)) is not None:
+        return done
+    started = time.perf_counter()
+    for leftover in (ENGINES, VECTORS, DOCUMENTS, VOCABULARY):
+        folder.remove(leftover)
+    ranges = corpus_ranges(source, plan) if plan.ranged else None
+    built = list(each(BuildShard(folder, source, plan, ranges), range(plan.shards)))
+    refuse_twice([shard.ids for shard in built])
+    names = [f"{DOCUMENTS}/{at:05d}.arrow" for at in range(len(built))]
+    stored = write_documents(folder, names, [shard.ids for shard in built], documents)
+    details = _details(source, plan, built) | (more or {})
+    if ranges is not None:
+        details["ranges"] = ranges.as_lists()
+    if isinstance(source, Texts):
+        words = words_file(source.words)
+        stored.append(write_file(folder, f"{VOCABULARY}/words.arrow", words, len(source.words)))
+        details["words"] = dict(WORDS)
+    manifest = Manifest(
+        kind="index",
+        settings=settings or asdict(plan),
+        rows=source.rows,
+        inputs=source.inputs,
+        shards=(*(s.engine for s in built), *(s.store for s in built if s.store), *stored),
+        details=details,
+        mlflow_run=mlflow_run,
+    )
+    index = open_shards(folder, manifest, verify=False)
+    tried = _tried(index, _probe(source, plan, probes), plan)
+    if refuse:
+        _judge(tried[-1], plan, probes)
+    details |= {
+        "effort": tried[-1].effort,
+        "recall": tried[-1].as_dict(),
+        "tried": [one.as_dict() for one in tried],
+        "build_seconds": round(time.perf_counter() - started, 3),
+    }
+    return write_manifest(folder, manifest.model_copy(update={"details": details}))
+
+
+def _probe(source: Source, plan: Plan, probes: int) -> Probe:
+    if pick_kind(plan.kind).reads == "dense":
+        return Probe.draw(source, plan.metric, probes)
+    return draw_sparse(source, pick_metric(plan.metric), probes)
+
+
+def _finished(folder: Folder, made_from: Input, plan: Plan) -> Manifest | None:
     done = finished(folder)
     if done is None:
         return None
     same = done.kind == "index" and done.details.get("build") == asdict(plan)
-    if same and done.input("embeddings").fingerprint == source.manifest.fingerprint:
+    if same and done.input(made_from.kind).fingerprint == made_from.fingerprint:
         return done
     raise ArtifactError(
         f"{folder}: holds a finished {done.kind} artifact of other settings or inputs; "
@@ -147,7 +258,7 @@ def _tried(index: Index, probe: Probe, plan: Plan) -> list[Recall]:
         efforts = efforts[:1]  # without a store, more candidates change nothing
     if not efforts:
         return [probe.measure(index)]
-    if not len(probe.queries):
+    if not probe.queries.shape[0]:
         efforts = efforts[len(efforts) // 2 :][:1]
     tried: list[Recall] = []
     for effort in efforts:
@@ -169,18 +280,19 @@ def _judge(recall: Recall, plan: Plan, probes: int) -> None:
     if plan.min_recall is None and recall.value is not None and recall.value < TARGET_RECALL:
         warnings.warn(
             f"index kind {plan.kind!r} finds {recall.value:.1%} of the {recall.at} nearest",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
-def _details(source: Embeddings, plan: Plan, built: list[Built]) -> dict[str, Any]:
-    rows = source.manifest.rows
+def _details(source: Source, plan: Plan, built: list[Built]) -> dict[str, Any]:
+    rows = source.rows
     return {
         "kind": plan.kind,
+        "reads": pick_kind(plan.kind).reads,
         "metric": plan.metric,
         "dimension": built[0].width,
         "build": asdict(plan),
-        "encoding": source.manifest.settings,
+        "encoding": source.encoding,
         "bytes_per_vector": round(sum(shard.engine.bytes for shard in built) / rows, 2),
         "stored_bytes_per_vector": round(
             sum(shard.store.bytes for shard in built if shard.store) / rows, 2

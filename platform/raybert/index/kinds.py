@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from raybert.errors import InputError
 from raybert.index.ann import GraphShard, ListShard, build_graph, build_lists
+from raybert.index.engine_files import BITS, FLOATS, LISTS, EngineFormat
 from raybert.index.exact import FlatShard, build_flat
+from raybert.index.inverted import InvertedFile, InvertedShard
 from raybert.index.metric import METRICS, Floats, Metric
-from raybert.index.rescoring import QuantizedShard, Store, build_bits, build_bytes
+from raybert.index.rescoring import (
+    ProductShard,
+    QuantizedShard,
+    Store,
+    build_bits,
+    build_bytes,
+    build_products,
+)
 from raybert.index.search import ShardSearch
 from raybert.vectors import Ranges
 
-Build = Callable[[Floats, Metric, Ranges | None], Any]
+Build = Callable[[Any, Metric, Ranges | None], Any]
 Open = Callable[[Any, Metric, Store | None, dict[str, Any]], ShardSearch]
 
 
@@ -23,13 +32,14 @@ class Kind:
     """One kind of index.
 
     Args:
-        build: prepared vectors [N, D] of one shard, and the corpus's ranges, to a FAISS index.
-        open: FAISS index, metric, store and the manifest's details to a searcher.
+        build: prepared rows of one shard, and the corpus's ranges, to an engine.
+        open: engine, metric, store and the manifest's details to a searcher.
         metrics: the metrics it can rank by.
         efforts: efforts to choose from, least first; none where search is exact.
         store: what candidates are scored by if nothing else is said; None where there is no store.
-        binary: whether its FAISS index holds bits.
+        format: of its engine's file.
         ranged: whether building needs the corpus's ranges.
+        reads: what it is built from and asked by: dense vectors, sparse rows or text.
     """
 
     build: Build
@@ -37,13 +47,22 @@ class Kind:
     metrics: tuple[str, ...] = tuple(METRICS)
     efforts: tuple[int, ...] = ()
     store: str | None = None
-    binary: bool = False
+    format: EngineFormat = FLOATS
     ranged: bool = False
+    reads: Literal["dense", "sparse", "text"] = "dense"
 
 
 def _bytes(vectors_ND: Floats, metric: Metric, ranges: Ranges | None) -> Any:
     assert ranges is not None, "the builder computes ranges for kinds that need them"
     return build_bytes(vectors_ND, metric, ranges)
+
+
+def _lists(rows_NV: Any, _: Metric, __: Ranges | None) -> InvertedFile:
+    return InvertedFile.of(rows_NV)
+
+
+def _open_lists(lists: Any, _: Metric, __: Store | None, details: dict[str, Any]) -> InvertedShard:
+    return InvertedShard(lists, details["dimension"])
 
 
 def _open_flat(engine: Any, metric: Metric, _: Store | None, details: dict[str, Any]) -> FlatShard:
@@ -78,8 +97,17 @@ KINDS: dict[str, Kind] = {
         metrics=("cosine", "dot"),
         efforts=(2, 4, 8, 16, 32, 64),
         store="int8",
-        binary=True,
+        format=BITS,
     ),
+    "pq": Kind(
+        lambda vectors, metric, _: build_products(vectors, metric),
+        lambda engine, metric, store, _: ProductShard(engine, metric, store),
+        metrics=("cosine", "dot", "euclidean"),
+        efforts=(2, 4, 8, 16, 32, 64),
+        store="int8",
+    ),
+    "inverted": Kind(_lists, _open_lists, ("dot", "cosine"), format=LISTS, reads="sparse"),
+    "bm25": Kind(_lists, _open_lists, ("dot",), format=LISTS, reads="text"),
 }
 """Kinds of index by name."""
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import io
 import mmap
+from collections.abc import Sequence
 from typing import Any
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
 from raybert.artifacts import Folder, Manifest, Shard, hash_bytes, read_manifest
 from raybert.errors import ArtifactError
+from raybert.index.bm25 import open_words
 from raybert.index.documents import Documents, open_documents
 from raybert.index.kinds import pick_kind
 from raybert.index.metric import pick_metric
+from raybert.index.queries import DenseQueries, QueryReader, SparseQueries
 from raybert.index.rescoring import Store
 from raybert.index.search import Index, ShardSearch
 from raybert.vectors import Ranges
@@ -22,40 +24,66 @@ from raybert.vectors import Ranges
 ENGINES = "shards"
 VECTORS = "vectors"
 DOCUMENTS = "documents"
+VOCABULARY = "vocabulary"
 
 
-def open_index(uri: str, *, verify: bool = True) -> Index:
+def open_index(uri: str, *, verify: bool = True, only: Sequence[int] | None = None) -> Index:
     """Open the index at `uri`, memory-mapped where it is local.
 
     Args:
         uri: its folder.
         verify: read every file once and compare it with the manifest's checksum.
+        only: numbers of the shards to open; all if None.
 
     Raises:
         ArtifactError: not there, unfinished, of another kind, or a file is damaged (it is named).
     """
     folder = Folder(uri)
-    return open_shards(folder, read_manifest(folder, kind="index"), verify=verify)
+    return open_shards(folder, read_manifest(folder, kind="index"), verify=verify, only=only)
 
 
-def open_shards(folder: Folder, manifest: Manifest, *, verify: bool) -> Index:
+def open_shards(
+    folder: Folder, manifest: Manifest, *, verify: bool, only: Sequence[int] | None = None
+) -> Index:
     """Open the files that a manifest names, whether or not it is written yet."""
+    manifest = manifest if only is None else _cut(manifest, only)
     if verify:
         for shard in manifest.shards:
             _verify(folder, shard)
     details = manifest.details
     kind, metric = pick_kind(details["kind"]), pick_metric(details["metric"])
-    engines = [_engine(folder, shard, kind.binary) for shard in _within(manifest, ENGINES)]
+    engines = [kind.format.open(folder, shard) for shard in _within(manifest, ENGINES)]
     stores = _stores(folder, manifest) or [None] * len(engines)
     searchers: list[ShardSearch] = [
         kind.open(engine, metric, store, details)
         for engine, store in zip(engines, stores, strict=True)
     ]
     documents = [open_documents(folder, shard) for shard in _within(manifest, DOCUMENTS)]
-    index = Index(manifest, searchers, Documents(documents))
+    index = Index(manifest, searchers, Documents(documents), _reader(folder, manifest))
     if details.get("effort"):
         index.effort = details["effort"]
     return index
+
+
+def _cut(manifest: Manifest, only: Sequence[int]) -> Manifest:
+    """Return the manifest with the files of some shards, and those that belong to all."""
+    rooms = [_within(manifest, room) for room in (ENGINES, VECTORS, DOCUMENTS)]
+    kept = [files[at] for files in rooms if files for at in only]
+    return manifest.model_copy(update={"shards": (*kept, *_within(manifest, VOCABULARY))})
+
+
+def _reader(folder: Folder, manifest: Manifest) -> QueryReader:
+    """Return what reads queries for this kind of index."""
+    details = manifest.details
+    reads, metric = pick_kind(details["kind"]).reads, pick_metric(details["metric"])
+    if reads == "text":
+        (shard,) = _within(manifest, VOCABULARY)
+        return open_words(folder.read_bytes(shard.file), details["words"], metric)
+    model = manifest.input("model").uri
+    if reads == "sparse":
+        return SparseQueries(details["dimension"], metric, model)
+    normalized = bool(details["encoding"].get("normalize"))
+    return DenseQueries(details["dimension"], metric, normalized, model)
 
 
 def _within(manifest: Manifest, room: str) -> list[Shard]:
@@ -100,16 +128,3 @@ def _measured(folder: Folder, shard: Shard) -> tuple[int, str]:
                 return measured
     except FileNotFoundError:
         raise ArtifactError(f"{folder.path(shard.file)}: no such file") from None
-
-
-def _engine(folder: Folder, shard: Shard, binary: bool) -> Any:
-    """Read a FAISS index: mapped from a local file, from memory where it is remote."""
-    read = faiss.read_index_binary if binary else faiss.read_index
-    deserialize = faiss.deserialize_index_binary if binary else faiss.deserialize_index
-    try:
-        if folder.local is not None:
-            return read(str(folder.local / shard.file), faiss.IO_FLAG_MMAP_IFC)
-        return deserialize(np.frombuffer(folder.read_bytes(shard.file), dtype=np.uint8))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise ArtifactError(f"{folder.path(shard.file)}: no FAISS index: {reason}") from None

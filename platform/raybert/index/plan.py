@@ -8,7 +8,7 @@ from raybert.errors import InputError
 from raybert.index.kinds import pick_kind
 from raybert.index.metric import pick_metric
 from raybert.index.rescoring import STORES
-from raybert.index.source import Embeddings
+from raybert.index.source import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Plan:
     @classmethod
     def of(
         cls,
-        source: Embeddings,
+        source: Source,
         kind: str,
         shards: int,
         metric: str | None,
@@ -41,9 +41,9 @@ class Plan:
         if ranked_by not in chosen.metrics:
             allowed = ", ".join(chosen.metrics)
             raise InputError(f"kind {kind!r} cannot rank by {ranked_by!r}: {allowed}")
-        rows = source.manifest.rows
+        rows = source.rows
         if not 1 <= shards <= rows:
-            raise InputError(f"shards {shards}: 1 to {rows}, the embeddings' rows")
+            raise InputError(f"shards {shards}: 1 to {rows}, the rows there are")
         if rescore is not None and chosen.store is None:
             raise InputError(f"kind {kind!r} keeps whole vectors and has nothing to rescore by")
         if rescore is not None and rescore not in STORES:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 
 from raybert.index.metric import Floats, Metric, Rows, pick_metric
 from raybert.index.search import Index
-from raybert.index.source import Embeddings, Ids
+from raybert.index.source import Ids, Source
 from raybert.vectors import TopK, exact_topk
 
 PROBES = 200
@@ -59,28 +60,28 @@ class Probe:
     """Probe queries and their exact neighbours.
 
     Args:
-        queries: the probes [Q, D].
+        queries: the probes [Q, D] or [Q, V].
         neighbours: ids and scores of each probe's nearest, best first, some more than `at`.
         at: how many neighbours are looked for.
     """
 
-    queries: Floats
+    queries: Any
     neighbours: list[list[tuple[str, float]]]
     at: int
 
     @classmethod
-    def draw(cls, source: Embeddings, metric: str, probes: int = PROBES) -> Probe:
+    def draw(cls, source: Source, metric: str, probes: int = PROBES) -> Probe:
         """Draw probes and find their neighbours by comparing with every row of the corpus.
 
         They are drawn by a fixed seed: the same for every kind built from one corpus.
         """
-        rows = source.manifest.rows
+        rows = source.rows
         at = min(AT, rows)
         if not probes:
             return cls(np.zeros((0, 0), dtype=np.float32), [], at)
-        order, ids = _sorted(source)
+        order, ids = sorted_ids(source)
         queries = _moved(source, order, pick_metric(metric), min(probes, rows))
-        if source.manifest.settings.get("normalize"):
+        if source.encoding.get("normalize"):
             queries = pick_metric("cosine").prepare(queries)
         exact = _exact(source, order, queries, min(at + _SPARE, rows), metric)
         neighbours = [
@@ -91,7 +92,7 @@ class Probe:
 
     def measure(self, index: Index) -> Recall:
         """Compare an index with the exact search; what ties with the last neighbour counts too."""
-        count = len(self.queries)
+        count = int(self.queries.shape[0])
         if not count:
             return Recall(None, self.at, 0, 0.0, index.effort)
         started = time.perf_counter()
@@ -104,14 +105,14 @@ class Probe:
         return Recall(float(np.mean(shares)), self.at, count, 1000 * seconds / count, index.effort)
 
 
-def _sorted(source: Embeddings) -> tuple[Rows, Ids]:
+def sorted_ids(source: Source) -> tuple[Rows, Ids]:
     """Return rows by ascending id, and the ids in that order: ties go by it."""
     ids = pa.chunked_array([part for part, _ in source.tables()]).combine_chunks()
     order = pc.sort_indices(ids)
     return order.to_numpy().astype(np.int64), ids.take(order)
 
 
-def _moved(source: Embeddings, order: Rows, metric: Metric, count: int) -> Floats:
+def _moved(source: Source, order: Rows, metric: Metric, count: int) -> Floats:
     """Return `count` rows, each moved by the difference of another drawn row and its nearest."""
     rows = len(order)
     drawn = np.random.default_rng(0).choice(rows, size=count, replace=False)
@@ -126,7 +127,7 @@ def _moved(source: Embeddings, order: Rows, metric: Metric, count: int) -> Float
     return moved
 
 
-def _at(source: Embeddings, rows: Rows) -> Floats:
+def _at(source: Source, rows: Rows) -> Floats:
     """Return the vectors of rows, in the order asked, in one pass."""
     found: Floats | None = None
     start = 0
@@ -140,7 +141,7 @@ def _at(source: Embeddings, rows: Rows) -> Floats:
     return found
 
 
-def _exact(source: Embeddings, order: Rows, queries: Floats, k: int, metric: str) -> TopK:
+def _exact(source: Source, order: Rows, queries: Floats, k: int, metric: str) -> TopK:
     ranks = np.empty_like(order)
     ranks[order] = np.arange(len(order))
 
@@ -155,6 +156,9 @@ def _exact(source: Embeddings, order: Rows, queries: Floats, k: int, metric: str
 
 def _share(found: list[str], exact: list[tuple[str, float]], at: int) -> float:
     """Return the share of the `at` nearest that was found; `exact` may hold more, best first."""
+    if not exact:
+        return 1.0
+    at = min(at, len(exact))
     last = exact[at - 1][1]
     tolerance = _EQUAL * (1 + abs(last))
     allowed = {identifier for identifier, score in exact if score >= last - tolerance}

@@ -18,6 +18,7 @@ from raybert.index.metric import Floats, Metric
 from raybert.vectors import Ranges, TopK, dequantize, quantize
 
 _faiss: Any = faiss
+_LEAST_TRAINING = 16 * 39
 STORES = ("none", "int8", "float32")
 """What candidates are scored by: what found them, bytes on disk, or floats on disk."""
 
@@ -81,6 +82,74 @@ class QuantizedShard:
         parameters = None if selector is None else _faiss.SearchParameters(sel=selector)
         raw, rows = self._engine.search(bits, count, params=parameters)
         return raw, rows
+
+
+class ProductShard:
+    """Candidates by product quantization, then order by the store.
+
+    FAISS takes no filter here, so more candidates are fetched where few rows may be found.
+
+    Args:
+        engine: a FAISS product quantizer index.
+        metric: the metric to rank by.
+        store: vectors to score candidates by; None keeps the engine's own scores.
+    """
+
+    def __init__(self, engine: Any, metric: Metric, store: Store | None) -> None:
+        self._engine = engine
+        self._metric = metric
+        self._store = store
+        self.effort = 1
+
+    def __len__(self) -> int:
+        return int(self._engine.ntotal)
+
+    def search(self, queries_QD: Floats, k: int, allowed: Mask | None = None) -> TopK:
+        """Return the `k` best rows found, of those allowed."""
+        count = len(self) if allowed is None else int(allowed.sum())
+        k = min(k, count)
+        if not k:
+            return TopK.empty(len(queries_QD), 0)
+        wanted = min(count, k * (self.effort if self._store else 1))
+        raw, rows = self._candidates(queries_QD, wanted, allowed, count)
+        if self._store is None:
+            return found_rows(self._metric, self._metric.keys(raw).astype(np.float64), rows, k)
+        vectors = self._store.vectors(np.maximum(rows, 0))
+        return found_rows(self._metric, self._metric.exact_keys(queries_QD, vectors), rows, k)
+
+    def _candidates(
+        self, queries_QD: Floats, wanted: int, allowed: Mask | None, count: int
+    ) -> tuple[Any, Any]:
+        padded = _padded(queries_QD)
+        if allowed is None:
+            raw, rows = self._engine.search(padded, wanted)
+            return raw, rows
+        fetch = min(len(self), 2 * wanted * len(self) // count)
+        while True:
+            raw, rows = self._engine.search(padded, fetch)
+            passed = allowed[np.maximum(rows, 0)] & (rows >= 0)
+            if fetch == len(self) or (passed.sum(axis=1) >= wanted).all():
+                return raw, np.where(passed, rows, -1)
+            fetch = min(len(self), 2 * fetch)
+
+
+def build_products(vectors_ND: Floats, metric: Metric) -> Any:
+    """Return a FAISS product quantizer: 4 bits for every two dimensions, one byte for four.
+
+    Product quantization is Jégou, Douze and Schmid (TPAMI 2011); 4-bit codes are compared in
+    registers (André, Kermarrec and Le Scouarnec, VLDB 2015).
+    """
+    padded = _padded(vectors_ND)
+    engine = faiss.IndexPQFastScan(padded.shape[1], padded.shape[1] // 2, 4, metric.code)
+    engine.train(np.resize(padded, (max(len(padded), _LEAST_TRAINING), padded.shape[1])))
+    engine.add(padded)
+    return engine
+
+
+def _padded(vectors_ND: Floats) -> Floats:
+    """Add zero dimensions up to a multiple of 4, which change no product and no distance."""
+    short = -vectors_ND.shape[1] % 4
+    return np.ascontiguousarray(np.pad(vectors_ND, ((0, 0), (0, short))))
 
 
 def build_bytes(vectors_ND: Floats, metric: Metric, ranges: Ranges) -> Any:

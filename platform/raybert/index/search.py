@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from raybert.artifacts import Manifest
 from raybert.errors import InputError
 from raybert.index.documents import Documents
 from raybert.index.filters import Filter, Mask
-from raybert.index.metric import Floats, Metric, pick_metric
+from raybert.index.metric import Metric, pick_metric
+from raybert.index.queries import Queries, QueryReader
 from raybert.records import Hit
 from raybert.vectors import TopK
 from raybert.vectors.topk import MISSING
@@ -26,7 +24,7 @@ class ShardSearch(Protocol):
 
     def __len__(self) -> int: ...
 
-    def search(self, queries_QD: Floats, k: int, allowed: Mask | None = None) -> TopK:
+    def search(self, queries: Any, k: int, allowed: Mask | None = None) -> TopK:
         """Return the best rows of prepared queries, of the rows [N] allowed (all if None).
 
         `MISSING` fills what was not found.
@@ -44,22 +42,33 @@ class Index:
         manifest: what the artifact says of itself.
         shards: one searcher a shard.
         documents: ids and payload, in the same shards.
+        reader: what turns queries into rows for the shards.
     """
 
     def __init__(
-        self, manifest: Manifest, shards: Sequence[ShardSearch], documents: Documents
+        self,
+        manifest: Manifest,
+        shards: Sequence[ShardSearch],
+        documents: Documents,
+        reader: QueryReader,
     ) -> None:
         self.manifest = manifest
         self.documents = documents
         self._shards = tuple(shards)
+        self.reader = reader
 
     def __len__(self) -> int:
         return self.manifest.rows
 
     @property
     def kind(self) -> str:
-        """How it searches: flat, hnsw, ivf, int8 or binary."""
+        """How it searches: one of `KINDS`."""
         return str(self.manifest.details["kind"])
+
+    @property
+    def reads(self) -> str:
+        """What its queries are: `dense` vectors, `sparse` rows, or `text` (no model is needed)."""
+        return str(self.manifest.details.get("reads", "dense"))
 
     @property
     def dimension(self) -> int:
@@ -102,12 +111,13 @@ class Index:
         return self.manifest.input("model").uri
 
     def search(
-        self, queries: npt.NDArray[Any], top_k: int = 10, filter: Filter | None = None
+        self, queries: Queries, top_k: int = 10, filter: Filter | None = None
     ) -> list[list[Hit]]:
         """Return the best hits of every query: by falling score, equal scores by rising id.
 
         Args:
-            queries: [Q, D] vectors of the index's own model; one vector [D] is one query.
+            queries: [Q, D] vectors of the index's own model, one vector [D] being one query; sparse
+                rows [Q, V]; or texts, as `reads` says.
             top_k: hits wanted a query; all documents where there are fewer.
             filter: conditions that the documents of hits fulfil, see `raybert.index.filters`.
 
@@ -115,42 +125,34 @@ class Index:
             InputError: wrong width, NaN or infinite values, top_k below 1, a filter on a column
                 that is not there.
         """
-        queries_QD = self._checked(queries, top_k)
-        if not len(queries_QD):
+        if top_k < 1:
+            raise InputError(f"top_k {top_k}: at least 1 is allowed")
+        rows = self.reader(queries)
+        count = int(rows.shape[0])
+        if not count:
             return []
         lists = [
-            shard.search(queries_QD, top_k, allowed)
+            shard.search(rows, top_k, allowed)
             for shard, allowed in zip(self._shards, self.documents.passing(filter), strict=True)
         ]
         return [
-            self._merged([(found.scores[query], found.orders[query]) for found in lists], top_k)
-            for query in range(len(queries_QD))
+            merged([self._hits(at, found, query) for at, found in enumerate(lists)], top_k)
+            for query in range(count)
         ]
 
-    def _checked(self, queries: npt.NDArray[Any], top_k: int) -> Floats:
-        if top_k < 1:
-            raise InputError(f"top_k {top_k}: at least 1 is allowed")
-        rows = np.atleast_2d(np.asarray(queries))
-        if rows.ndim != 2 or rows.shape[1] != self.dimension:
-            raise InputError(
-                f"queries of shape {np.shape(queries)}: this index holds vectors "
-                f"{self.dimension} wide, of the model {self.model_uri}"
-            )
-        if not np.isfinite(rows).all():
-            bad = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-            raise InputError(f"query {bad} holds NaN or infinite values")
-        if self.settings.get("normalize") and self.metric.name != "cosine":
-            # documents were scaled to length 1 when they were encoded: so must the queries be
-            rows = pick_metric("cosine").prepare(rows)
-        return self.metric.prepare(rows)
-
-    def _merged(self, lists: Sequence[tuple[Any, Any]], top_k: int) -> list[Hit]:
-        hits = [
+    def _hits(self, shard: int, found: TopK, query: int) -> list[Hit]:
+        """Return what one shard found, ids in place of rows."""
+        documents = self.documents.shards[shard]
+        return [
             Hit(documents[int(row)], float(score))
-            for documents, (scores, rows) in zip(self.documents.shards, lists, strict=True)
-            for score, row in zip(scores, rows, strict=True)
+            for score, row in zip(found.scores[query], found.orders[query], strict=True)
             if row != MISSING
         ]
-        if len(lists) > 1:
-            hits.sort(key=lambda hit: (-hit.score, hit.id))
-        return hits[:top_k]
+
+
+def merged(lists: Sequence[list[Hit]], top_k: int) -> list[Hit]:
+    """Return the best hits of several shards: by falling score, equal scores by rising id."""
+    hits = [hit for part in lists for hit in part]
+    if len(lists) > 1:
+        hits.sort(key=lambda hit: (-hit.score, hit.id))
+    return hits[:top_k]

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from scipy import sparse
 
 from raybert.artifacts import Folder, Shard, hash_bytes
-from raybert.errors import ArtifactError, InputError
+from raybert.errors import InputError
 from raybert.index.kinds import pick_kind
-from raybert.index.metric import Floats, pick_metric
+from raybert.index.metric import pick_metric
 from raybert.index.open import ENGINES, VECTORS
 from raybert.index.plan import Plan
+from raybert.index.queries import prepare_sparse
 from raybert.index.rescoring import stored_vectors
-from raybert.index.source import Embeddings, Ids
+from raybert.index.source import Ids, Source
 from raybert.vectors import Ranges
 
 
@@ -29,7 +29,7 @@ class Built:
     """One shard as built.
 
     Args:
-        engine: its FAISS file.
+        engine: the file that is searched.
         store: its file of vectors to rescore by, if it has one.
         ids: its ids in row order.
         width: width of its vectors.
@@ -45,36 +45,63 @@ class Built:
     greatest_norm: float
 
 
-def corpus_ranges(source: Embeddings, plan: Plan) -> Ranges:
+def corpus_ranges(source: Source, plan: Plan) -> Ranges:
     """Return the ranges of all prepared vectors, in one pass."""
     metric = pick_metric(plan.metric)
     blocks = (Ranges.of(metric.prepare(vectors)) for _, vectors in source.tables())
     return reduce(Ranges.merge, blocks)
 
 
-def build_shards(
-    folder: Folder, source: Embeddings, plan: Plan, ranges: Ranges | None
-) -> Iterator[Built]:
-    """Build and write the shards one after the other, rows sorted by id within each."""
-    metric, kind = pick_metric(plan.metric), pick_kind(plan.kind)
-    for at, (ids, vectors) in enumerate(_cut(source, plan.shards)):
+@dataclass(frozen=True, slots=True)
+class BuildShard:
+    """Builds and writes one shard by its number; shards may be built side by side.
+
+    Args:
+        folder: the index.
+        source: rows of all shards.
+        plan: how to build.
+        ranges: the ranges of the whole corpus, for kinds that keep bytes.
+    """
+
+    folder: Folder
+    source: Source
+    plan: Plan
+    ranges: Ranges | None
+
+    def __call__(self, at: int) -> Built:
+        """Build shard `at`, its rows sorted by id."""
+        metric, kind = pick_metric(self.plan.metric), pick_kind(self.plan.kind)
+        ids, rows = self._part(at)
         order = pc.sort_indices(ids).to_numpy()
-        prepared = metric.prepare(vectors[order])
-        engine = kind.build(prepared, metric, ranges)
-        file = _write_engine(folder, f"{ENGINES}/{at:05d}.faiss", engine, kind.binary)
+        rows = rows[order]
+        prepared = metric.prepare(rows) if kind.reads == "dense" else prepare_sparse(rows, metric)
+        engine = kind.build(prepared, metric, self.ranges)
+        name = f"{ENGINES}/{at:05d}.{kind.format.suffix}"
+        file = write_file(self.folder, name, kind.format.dump(engine), len(ids))
         store = None
-        if plan.rescore not in (None, "none"):
-            kept = stored_vectors(prepared, str(plan.rescore), ranges)
-            store = _write_array(folder, f"{VECTORS}/{at:05d}.npy", kept)
-        lengths = np.linalg.norm(prepared, axis=1)
-        yield Built(
+        if self.plan.rescore not in (None, "none"):
+            kept = stored_vectors(prepared, str(self.plan.rescore), self.ranges)
+            store = _write_array(self.folder, f"{VECTORS}/{at:05d}.npy", kept)
+        lengths = np.sqrt((prepared * prepared).sum(axis=1, dtype=np.float64))
+        return Built(
             file,
             store,
             ids.take(pa.array(order)),
-            prepared.shape[1],
+            int(prepared.shape[1]),
             int((lengths == 0).sum()),
             float(lengths.max()),
         )
+
+    def _part(self, at: int) -> tuple[Ids, Any]:
+        """Read one of `shards` parts of nearly one size."""
+        size, longer = divmod(self.source.rows, self.plan.shards)
+        start = at * size + min(at, longer)
+        parts = list(self.source.tables(start, start + size + (at < longer)))
+        blocks = [block for _, block in parts]
+        joined = (
+            sparse.vstack(blocks).tocsr() if sparse.issparse(blocks[0]) else np.concatenate(blocks)
+        )
+        return pa.concat_arrays([ids for ids, _ in parts]), joined
 
 
 def refuse_twice(ids: list[Ids]) -> None:
@@ -93,40 +120,14 @@ def refuse_twice(ids: list[Ids]) -> None:
             raise InputError(f"id {twice[0].as_py()!r} stands in two rows of the embeddings")
 
 
-def _cut(source: Embeddings, shards: int) -> Iterator[tuple[Ids, Floats]]:
-    """Yield the corpus in `shards` parts of nearly one size, in its order."""
-    rows = source.manifest.rows
-    sizes = [rows // shards + (at < rows % shards) for at in range(shards)]
-    ids: list[Ids] = []
-    vectors: list[Floats] = []
-    held = 0
-    for part_ids, part in source.tables():
-        while len(part_ids):
-            taken = min(len(part_ids), sizes[0] - held) if sizes else 0
-            if not taken:
-                raise ArtifactError(f"{source.folder}: holds more rows than its manifest says")
-            ids.append(part_ids.slice(0, taken))
-            vectors.append(part[:taken])
-            part_ids, part, held = part_ids.slice(taken), part[taken:], held + taken
-            if held == sizes[0]:
-                yield pa.concat_arrays(ids), np.concatenate(vectors)
-                ids, vectors, held = [], [], 0
-                sizes.pop(0)
-    if sizes:
-        raise ArtifactError(f"{source.folder}: holds fewer rows than its manifest says")
-
-
-def _write_engine(folder: Folder, name: str, engine: Any, binary: bool) -> Shard:
-    serialize = faiss.serialize_index_binary if binary else faiss.serialize_index
-    return _write(folder, name, serialize(engine).data, engine.ntotal)
-
-
 def _write_array(folder: Folder, name: str, array: Any) -> Shard:
     sink = io.BytesIO()
     np.save(sink, array, allow_pickle=False)
-    return _write(folder, name, sink.getbuffer(), len(array))
+    return write_file(folder, name, sink.getbuffer(), len(array))
 
 
-def _write(folder: Folder, name: str, data: memoryview, rows: int) -> Shard:
-    folder.write_bytes(name, data)
-    return Shard(file=name, rows=rows, bytes=data.nbytes, checksum=hash_bytes(data))
+def write_file(folder: Folder, name: str, data: Any, rows: int) -> Shard:
+    """Write one file of an index; returns its line for the manifest."""
+    view = memoryview(data)
+    folder.write_bytes(name, view)
+    return Shard(file=name, rows=rows, bytes=view.nbytes, checksum=hash_bytes(view))
