@@ -21,7 +21,7 @@ TERMS = 60
 def drawn(rows: int, density: float = 0.1, seed: int = 0, terms: int = TERMS) -> Any:
     """Sparse rows of few different weights: many scores are equal."""
     draw = np.random.default_rng(seed)
-    found = sparse.random_array((rows, terms), density=density, rng=draw, format="csr")
+    found: Any = sparse.random_array((rows, terms), density=density, rng=draw, format="csr")
     found.data = np.round(found.data * 4) / 4 + 0.25
     return found.astype(np.float32)
 

@@ -55,7 +55,8 @@ def dump_lists(lists: InvertedFile) -> bytes:
     """Return an inverted file in safetensors' format."""
     arrays = asdict(lists)
     count = arrays.pop("count")
-    return save(arrays, metadata={"count": str(count)})
+    data: bytes = save(arrays, metadata={"count": str(count)})
+    return data
 
 
 def load_lists(data: Any) -> InvertedFile:

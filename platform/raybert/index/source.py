@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -176,8 +177,12 @@ class SparseEmbeddings(Embeddings):
         width = int(self.manifest.details.get("dimension") or 0)
         for ids, table, where in self._read(start, stop):
             rows = _sparse_rows(table, where, width)
-            refuse_weights(rows, lambda row, ids=ids, at=where: f"{at}: id {ids[row].as_py()!r}")
+            refuse_weights(rows, partial(_named, ids, where))
             yield ids, rows
+
+
+def _named(ids: Ids, where: str, row: int) -> str:
+    return f"{where}: id {ids[row].as_py()!r}"
 
 
 def open_source(uri: str, kind: str, model_fingerprint: str | None = None) -> Embeddings:
