@@ -39,9 +39,10 @@ say "train on two hosts, data-parallel"
 submit train_dense --model "$model" --data.files "$out/negatives/shards" \
     --data.columns '{"anchor": "anchor", "positive": "positive", "negative": "negative_1"}' \
     --loss.name MultipleNegativesRankingLoss --max-seq-length 48 --batch.size 32 \
-    --schedule.max-steps 12 --scale.workers 2 --saving.register-as cluster-demo --out "$out/model"
+    --schedule.max-steps 12 --scale.workers 2 --out "$out/model"
 
-say "promote"
+say "register and promote"
+$raybert register cluster-demo "$out/model"
 $raybert promote cluster-demo 1
 $raybert models cluster-demo
 

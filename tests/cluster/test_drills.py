@@ -95,7 +95,7 @@ def test_host_killed_while_training(
     arguments = (
         *("--model", str(minilm), "--data.files", str(data), "--max-seq-length", "32"),
         *("--batch.size", "16", "--schedule.max-steps", "30", "--scale.threads", "1"),
-        *("--saving.every", "5", "--saving.log-model", "false", "--scale.workers"),
+        *("--saving.every", "5", "--scale.workers"),
     )
     hosts.run("train_dense", *arguments, "0", "--out", str(hosts.folder / "train-clean"))
     out = hosts.folder / "train-kill"

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.cluster
 TRAIN = (
     *("--data.columns", '{"anchor": "anchor", "positive": "positive"}'),
     *("--loss.name", "MultipleNegativesRankingLoss", "--max-seq-length", "32"),
-    *("--batch.size", "16", "--schedule.max-steps", "6", "--saving.log-model", "false"),
+    *("--batch.size", "16", "--schedule.max-steps", "6"),
 )
 
 
