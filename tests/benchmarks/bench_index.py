@@ -119,7 +119,8 @@ def main() -> None:
             ]
         seconds = timed(contenders, arguments.rounds)
         print(
-            f"{len(corpus):,} x {corpus.shape[1]}, {len(queries):,} queries, {size} at once, top {TOP_K}"
+            f"{len(corpus):,} x {corpus.shape[1]}, {len(queries):,} queries, "
+            f"{size} at once, top {TOP_K}"
         )
         print("| kind | effort | recall@10 | queries/s | x raw | bytes | on disk | build s |")
         print("|---|---|---|---|---|---|---|---|")
