@@ -153,7 +153,7 @@ class DenseEncoder(EmbeddingEncoder):
 
     def encode(
         self,
-        inputs: str | Sequence[str] | Array,
+        inputs: str | Sequence[str] | Picture | Sequence[Picture],
         prompt_name: str | None = None,
         prompt: str | None = None,
         batch_size: int | None = None,
@@ -172,7 +172,8 @@ class DenseEncoder(EmbeddingEncoder):
         """Encode texts: prompt, tokenize, model, truncate, normalize, quantize, in this order.
 
         Args:
-            inputs: one text, or a sequence of texts.
+            inputs: one text or a sequence of texts; for a model of images also images (a string
+                is one only if it ends like one and is a file), which take no prompt.
             prompt_name: name of the prompt to put before each text.
             prompt: the prompt itself; wins over `prompt_name`, "" means none.
             batch_size: most texts in a batch; None is bounded by tokens alone.

@@ -19,7 +19,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Item = TypeVar("Item")
 
 
-def as_texts(inputs: str | Sequence[str] | Array) -> tuple[list[str], bool]:
+def as_texts(inputs: Any) -> tuple[list[str], bool]:
     """Return the inputs as a list, and whether it was one text.
 
     Raises:

@@ -88,7 +88,8 @@ def principal_components(vectors_ND: Tensor, width: int) -> Tensor:
     """Centre the vectors and turn them onto their strongest `width` directions, [N, width]."""
     centred_ND = (vectors_ND - vectors_ND.mean(dim=0)).double()
     _, directions_DD = torch.linalg.eigh(centred_ND.T @ centred_ND)
-    return centred_ND @ directions_DD.flip(1)[:, : min(width, vectors_ND.shape[1])]
+    turned_ND: Tensor = centred_ND @ directions_DD.flip(1)[:, : min(width, vectors_ND.shape[1])]
+    return turned_ND
 
 
 def inverse_frequency(count: int, coefficient: float) -> Tensor:

@@ -219,7 +219,7 @@ def open_model(folder: Path, config: Any, opening: Opening, task: str) -> Any:
 
     file = weights_file(folder, allow_pickle=opening.allow_pickle)
     name = TASKS[task][0]
-    if task == "feature-extraction" and config.is_encoder_decoder:
+    if task == "feature-extraction" and _has_half(config):
         name = "AutoModelForTextEncoding"
     try:
         with quiet():
@@ -239,6 +239,12 @@ def open_model(folder: Path, config: Any, opening: Opening, task: str) -> Any:
     _check_whole(report, folder, new_head=opening.num_labels is not None)
     check_finite(model, folder)
     return model.eval()
+
+
+def _has_half(config: Any) -> bool:
+    """Tell an encoder-decoder, or the folder of its encoder alone: the encoder is what is read."""
+    architecture = (getattr(config, "architectures", None) or [""])[0]
+    return bool(config.is_encoder_decoder) or architecture.endswith("EncoderModel")
 
 
 def apply_stated(target: Any, folder: Path, kind: str) -> None:
