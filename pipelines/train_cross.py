@@ -6,22 +6,10 @@
 Run the same command again to go on with a training that stopped.
 """
 
-from pathlib import Path
-
 from pydantic import Field
 
-from raybert.artifacts import Folder, finished
-from raybert.errors import ArtifactError
 from raybert.settings import run_job
-from raybert.tracking import job as tracked
-from raybert.training import (
-    Job,
-    TrainingSettings,
-    finish_model,
-    inputs_of,
-    open_data,
-    train_job,
-)
+from raybert.training import Job, TrainingSettings, run_training
 
 
 class TrainCross(TrainingSettings):
@@ -33,23 +21,7 @@ class TrainCross(TrainingSettings):
 
 def main(settings: TrainCross) -> str:
     """Train; returns where the model lies."""
-    job = Job(settings, "cross", {"num_labels": settings.num_labels})
-    data = open_data(settings.data)
-    if (done := finished(Folder(settings.out))) is not None:
-        if done.details.get("training") != job.signature(data):
-            raise ArtifactError(f"{settings.out}: holds something else that is finished")
-        print(f"nothing to do: trained already, {done.details['steps']:,} steps")
-        return settings.out
-
-    with tracked(settings, name=f"train {Path(settings.out).name}", kind="train_cross") as run:
-        for item in inputs_of(job, data):
-            run.input(item.kind, item.uri, item.fingerprint)
-        outcome = train_job(job, data, run)
-        finish_model(job, data, outcome, run.run_id)
-    print(f"{outcome.steps:,} steps of {outcome.loss} over {len(data):,} rows")
-    for name, value in outcome.metrics.items():
-        print(f"{name}: {outcome.before.get(name, float('nan')):.4f} -> {value:.4f}")
-    return settings.out
+    return run_training(Job(settings, "cross", {"num_labels": settings.num_labels}), "train_cross")
 
 
 if __name__ == "__main__":

@@ -6,20 +6,8 @@
 Run the same command again to go on with a training that stopped.
 """
 
-from pathlib import Path
-
-from raybert.artifacts import Folder, finished
-from raybert.errors import ArtifactError
 from raybert.settings import run_job
-from raybert.tracking import job as tracked
-from raybert.training import (
-    Job,
-    TrainingSettings,
-    finish_model,
-    inputs_of,
-    open_data,
-    train_job,
-)
+from raybert.training import Job, TrainingSettings, run_training
 
 
 class TrainSparse(TrainingSettings):
@@ -28,23 +16,7 @@ class TrainSparse(TrainingSettings):
 
 def main(settings: TrainSparse) -> str:
     """Train; returns where the model lies."""
-    job = Job(settings, "sparse")
-    data = open_data(settings.data)
-    if (done := finished(Folder(settings.out))) is not None:
-        if done.details.get("training") != job.signature(data):
-            raise ArtifactError(f"{settings.out}: holds something else that is finished")
-        print(f"nothing to do: trained already, {done.details['steps']:,} steps")
-        return settings.out
-
-    with tracked(settings, name=f"train {Path(settings.out).name}", kind="train_sparse") as run:
-        for item in inputs_of(job, data):
-            run.input(item.kind, item.uri, item.fingerprint)
-        outcome = train_job(job, data, run)
-        finish_model(job, data, outcome, run.run_id)
-    print(f"{outcome.steps:,} steps of {outcome.loss} over {len(data):,} rows")
-    for name, value in outcome.metrics.items():
-        print(f"{name}: {outcome.before.get(name, float('nan')):.4f} -> {value:.4f}")
-    return settings.out
+    return run_training(Job(settings, "sparse"), "train_sparse")
 
 
 if __name__ == "__main__":

@@ -121,3 +121,18 @@ def test_a_worker_whose_server_is_away_goes_on(uri: str) -> None:
     worker = reopen_run("http://127.0.0.1:9", "abc")
     worker.metric("loss", 0.25)
     assert not worker.flush()
+
+
+def test_a_run_of_a_killed_attempt_is_gone_on_with(uri: str) -> None:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        job(settings(uri), name="train", kind="try") as first,
+    ):
+        raise KeyboardInterrupt
+    with job(settings(uri), name="train", kind="try", run_id=first.run_id) as second:
+        second.metric("loss", 0.5)
+    assert second.run_id == first.run_id
+    found = mlflow.MlflowClient(tracking_uri=uri).get_run(str(first.run_id))
+    assert (found.info.status, found.data.metrics["loss"]) == ("FINISHED", 0.5)
+    with job(settings(uri), name="train", kind="try", run_id="0" * 32) as third:
+        assert third.run_id not in (None, first.run_id, "0" * 32)

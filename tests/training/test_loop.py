@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -196,10 +197,27 @@ def test_the_log_has_loss_rate_norm_speed_and_padding(make_job: Callable[..., Jo
     assert 0 <= logged[4]["padding_share"] < 0.4
 
 
-def test_full_disk_at_a_checkpoint_is_one_line(
-    make_job: Callable[..., Job], tmp_path: Path
+def test_a_full_disk_at_a_checkpoint_is_one_line_and_more_space_ends_it(
+    make_job: Callable[..., Job], small_disk: Path
 ) -> None:
-    (tmp_path / "model.checkpoints").write_text("a file where the folder should be")
-    training = make_training(make_job(schedule={"max_steps": 2}))
-    with pytest.raises(ArtifactError, match="cannot be written"):
-        train(training)
+    given = {"out": str(small_disk / "model"), "schedule": {"max_steps": 3}, "saving": {"every": 1}}
+    with pytest.raises(
+        ArtifactError, match=r"step-000000002\.pt: cannot be written: No space left"
+    ):
+        train(make_training(make_job(**given)))
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    resumed = make_training(make_job(**given))
+    assert resumed.checkpoints.steps == [1]
+    assert train(resumed).step == 3
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for one checkpoint."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

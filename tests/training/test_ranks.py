@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -90,7 +91,10 @@ def _run(folder: Path, jobs: dict[str, Any], world: int) -> list[dict[str, Any]]
     ]
     errors = [rank.communicate(timeout=300)[1] for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0] * world, "".join(errors)
-    return [torch.load(folder / f"world{world}-rank{rank}.pt") for rank in range(world)]
+    return [
+        torch.load(folder / f"world{world}-rank{rank}.pt", weights_only=False)
+        for rank in range(world)
+    ]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -109,3 +113,6 @@ def test_what_ranks_do_together(results: dict[int, list[dict[str, Any]]]) -> Non
         assert rank["gathered"] == [0, 1]
         assert math.isnan(rank["not_finite"])
         assert rank["fault"] == "only rank 0 saw this"
+        shared = rank["sharded"]
+        np.testing.assert_allclose(shared["parts"], shared["whole"], atol=1e-6)
+        assert shared["fault"] == results[2][0]["sharded"]["fault"]

@@ -15,6 +15,8 @@ import torch.distributed as dist
 from raybert.errors import InputError
 from raybert.training import Job, TrainingSettings, make_training, train
 from raybert.training.ranks import average_gradients, gathered, mean_over_ranks, on_first
+from raybert.training.sharded import sharded
+from raybert.training.state import Training
 
 
 def keep(curve: list[float], values: Mapping[str, float], step: int) -> None:
@@ -23,6 +25,21 @@ def keep(curve: list[float], values: Mapping[str, float], step: int) -> None:
 
 def fail() -> None:
     raise InputError("only rank 0 saw this")
+
+
+def shared_out(training: Training) -> dict[str, Any]:
+    """What a cross-encoder says of some pairs, shared out and not, and a fault of one rank."""
+    encoder: Any = training.encoder
+    pairs = [(f"question {number}", "an answer " * number) for number in range(7)]
+    said: dict[str, Any] = {
+        "whole": encoder.predict(pairs),
+        "parts": sharded(encoder).predict(pairs),
+    }
+    try:
+        sharded(encoder).predict([*pairs, ("no pair",)])
+    except InputError as error:
+        said["fault"] = str(error)
+    return said
 
 
 def main(rank: int, world: int, folder: Path) -> None:
@@ -47,6 +64,7 @@ def main(rank: int, world: int, folder: Path) -> None:
             on_first(fail)
         except InputError as error:
             found["fault"] = str(error)
+        found["sharded"] = shared_out(training)
     torch.save(found, folder / f"world{world}-rank{rank}.pt")
     dist.destroy_process_group()
 

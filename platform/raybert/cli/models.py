@@ -1,4 +1,4 @@
-"""`raybert models`, `register`, `promote`, `rollback`: which version of a model is the champion."""
+"""`raybert models`, `register`, `report`, `promote`, `rollback`: which version is the champion."""
 
 from __future__ import annotations
 
@@ -36,11 +36,19 @@ def register(commands: Commands) -> None:
     promote.add_argument(
         "--must-beat", metavar="METRIC", help="refuse unless it beats the champion in it"
     )
+    promote.add_argument(
+        "--report", metavar="NAME", help="the report that METRIC stands in (default: its run)"
+    )
     promote.set_defaults(run=_promote)
+    report = commands.add_parser("report", help="add a report artifact to a version of a model")
+    report.add_argument("name")
+    report.add_argument("version", help="its number, or an alias")
+    report.add_argument("report", metavar="LABEL=FOLDER", help="what to call it, and where it lies")
+    report.set_defaults(run=_report)
     back = commands.add_parser("rollback", help="make the previous champion the champion again")
     back.add_argument("name")
     back.set_defaults(run=_rollback)
-    for parser in (models, new, promote, back):
+    for parser in (models, new, promote, report, back):
         parser.add_argument(
             "--tracking-uri", metavar="URI", help="MLflow server (default: as jobs)"
         )
@@ -77,8 +85,26 @@ def _promote(arguments: argparse.Namespace) -> int:
     from raybert.tracking import Registry
 
     registry = Registry(arguments.tracking_uri)
-    made = registry.promote(arguments.name, arguments.version, must_beat=arguments.must_beat)
+    if arguments.report is not None and arguments.must_beat is None:
+        raise SettingsError("--report: --must-beat says which of its metrics decides")
+    made = registry.promote(
+        arguments.name,
+        arguments.version,
+        must_beat=arguments.must_beat,
+        report=arguments.report,
+    )
     say(f"{made.name} version {made.version} is the champion")
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from raybert.tracking import Registry
+
+    registry = Registry(arguments.tracking_uri)
+    for label, folder in pairs("report", [arguments.report]).items():
+        made = registry.add_report(arguments.name, arguments.version, label, folder)
+        figures = len(made.reports[label].metrics)
+        say(f"{made.name} version {made.version} has the report {label}: {figures} figures")
     return 0
 
 

@@ -83,7 +83,7 @@ def write_report(
     files = {
         "report.json": json.dumps(told, indent=2, ensure_ascii=False).encode(),
         "report.md": _markdown(title, rows, metrics, plots, inputs).encode(),
-        **{f"plots/{plot.name}.png": _png(plot) for plot in plots},
+        **{f"plots/{plot.name}.png": draw_png(plot) for plot in plots},
     }
     shards = [_write(folder, name, data, rows) for name, data in files.items()]
     for name, table in (tables or {}).items():
@@ -204,7 +204,8 @@ def _markdown(
     return "\n\n".join(parts) + "\n"
 
 
-def _png(plot: Plot) -> bytes:
+def draw_png(plot: Plot) -> bytes:
+    """Return a picture as PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -15,12 +15,16 @@ from raybert.tracking.location import (
     platform_file,
     tracking_uri,
 )
-from raybert.tracking.registry import Registry, Version
+from raybert.tracking.logged import Usage
+from raybert.tracking.registry import Registry
 from raybert.tracking.run import Run
+from raybert.tracking.versions import Report, Version
 
 __all__ = [
     "Registry",
+    "Report",
     "Run",
+    "Usage",
     "Version",
     "answers",
     "artifact_root",

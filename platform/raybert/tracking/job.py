@@ -22,18 +22,20 @@ from raybert.tracking.system import SystemMetrics
 
 
 @contextmanager
-def job(settings: JobSettings, *, name: str, kind: str) -> Iterator[Run]:
+def job(settings: JobSettings, *, name: str, kind: str, run_id: str | None = None) -> Iterator[Run]:
     """Track a job as one MLflow run.
 
     Args:
         settings: the job's settings; they become the run's parameters, nested keys with dots.
         name: the run's name, as people will look for it (`encode debian`).
         kind: what kind of job it is (`encode_corpus`), recorded as the tag `raybert.kind`.
+        run_id: the run to go on with, of an attempt that was killed; a new one where the server
+            does not have it.
 
     Raises:
         PlatformError: the tracking server does not answer when the job starts.
     """
-    run = start_run(settings, name=name, kind=kind)
+    run = start_run(settings, name=name, kind=kind, run_id=run_id)
     status: Status = "FINISHED"
     try:
         with SystemMetrics(run):
@@ -50,13 +52,15 @@ def job(settings: JobSettings, *, name: str, kind: str) -> Iterator[Run]:
             print(f"run: {run.link}", file=sys.stderr, flush=True)
 
 
-def start_run(settings: JobSettings, *, name: str, kind: str) -> Run:
-    """Start a run that the caller ends; `job` is the usual way."""
+def start_run(settings: JobSettings, *, name: str, kind: str, run_id: str | None = None) -> Run:
+    """Start a run, or go on with one, that the caller ends; `job` is the usual way."""
     uri = tracking_uri(settings.tracking_uri)
     if uri == NOTHING:
         return Run(NullStore(), None)
     store = MlflowStore(uri)
     _send_left_over(store)
+    if run_id is not None and (link := store.resume(run_id)) is not None:
+        return Run(store, run_id, link)
     run_id, link = store.start(settings.experiment, name, _tags(settings, kind))
     store.send(
         run_id,

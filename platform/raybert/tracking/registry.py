@@ -9,44 +9,21 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raybert import __version__
 from raybert.errors import InputError, PlatformError
 from raybert.settings import home
 from raybert.tracking.location import tracking_uri
+from raybert.tracking.logged import INSIDE, Usage, lay_out
 from raybert.tracking.notes import allowed_name
 from raybert.tracking.store import MlflowStore
+from raybert.tracking.versions import REPORT, Report, Version, refuse_no_better
 
 CHAMPION = "champion"
 """Alias of the version that is served."""
 PREVIOUS = "previous"
 """Alias of the version that was served before."""
-LOADER = "raybert.encoders.pyfunc"
-"""Module by which MLflow opens a registered model."""
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """A registered version.
-
-    Args:
-        name: the model's name.
-        version: its number, from 1.
-        aliases: champion, previous, or whatever people set.
-        created_ms: when it was registered, in milliseconds since the epoch.
-        run_id: the run that made it, if one did.
-        metrics: that run's last metrics.
-    """
-
-    name: str
-    version: int
-    aliases: tuple[str, ...]
-    created_ms: int
-    run_id: str | None
-    metrics: Mapping[str, float]
 
 
 class Registry:
@@ -75,6 +52,7 @@ class Registry:
         run_id: str | None = None,
         experiment: str = "raybert",
         metrics: Mapping[str, float] | None = None,
+        usage: Usage | None = None,
     ) -> Version:
         """Register a model folder as the next version of a name.
 
@@ -84,25 +62,48 @@ class Registry:
             run_id: the run that made it; a run of its own is recorded if None.
             experiment: where that run of its own is filed.
             metrics: figures to judge a promotion by, added to the run.
+            usage: how it is called; one column of texts if None.
 
         Raises:
             InputError: there is no such folder.
         """
-        source = Path(folder)
-        if not source.is_dir():
-            raise InputError(f"model {str(folder)!r}: no such folder")
+        source = _existing(folder)
         if run_id is None:
             tags = {"raybert.kind": "register", "raybert.out": str(source.absolute())}
             run_id, _ = self._store.start(experiment, f"register {name}", tags)
             self._client.set_terminated(run_id, "FINISHED")
         for key, value in (metrics or {}).items():
             self._client.log_metric(run_id, allowed_name(key), value)
-        logged = self._log(name, source, run_id)
+        logged = self.log(name, source, run_id=run_id, usage=usage)
         self._create(name)
         made = self._client.create_model_version(
             name, source=f"models:/{logged}", run_id=run_id, model_id=logged
         )
         return self._read(made)
+
+    def log(self, name: str, folder: str | Path, *, run_id: str, usage: Usage | None = None) -> str:
+        """Log a model folder with a run; it is not a version of anything yet.
+
+        Args:
+            name: what to call it.
+            folder: a local Sentence Transformers folder.
+            run_id: the run that made it.
+            usage: how it is called; one column of texts if None.
+
+        Returns:
+            id of the logged model: `models:/ID` opens it.
+
+        Raises:
+            InputError: there is no such folder.
+        """
+        source = _existing(folder)
+        experiment_id = self._client.get_run(run_id).info.experiment_id
+        logged = self._client.create_logged_model(experiment_id, name, run_id, model_type="raybert")
+        with tempfile.TemporaryDirectory() as temporary:
+            lay_out(source, Path(temporary), usage)
+            self._client.log_model_artifacts(logged.model_id, temporary)
+        self._client.finalize_logged_model(logged.model_id, "READY")
+        return str(logged.model_id)
 
     def versions(self, name: str | None = None) -> list[Version]:
         """Return the versions of a model, or of all models, newest first.
@@ -134,23 +135,43 @@ class Registry:
         known = ", ".join(str(found.version) for found in versions)
         raise InputError(f"model {name!r}: no version {version}; there are {known}")
 
-    def promote(self, name: str, version: int | str, *, must_beat: str | None = None) -> Version:
+    def add_report(self, name: str, version: int | str, label: str, folder: str | Path) -> Version:
+        """Add the figures of a report artifact to a version, under a name to judge it by.
+
+        Raises:
+            InputError: no such version.
+            ArtifactError: there is no report.
+        """
+        found = self.find(name, version)
+        tag = Report.read(folder).tag
+        self._client.set_model_version_tag(name, str(found.version), f"{REPORT}{label}", tag)
+        return self.find(name, found.version)
+
+    def promote(
+        self,
+        name: str,
+        version: int | str,
+        *,
+        must_beat: str | None = None,
+        report: str | None = None,
+    ) -> Version:
         """Make a version the champion; the champion until now becomes `previous`.
 
         Args:
             name: the model's name.
             version: its number, or an alias.
             must_beat: a metric in which it must be better than the champion (higher is better).
+            report: the report that the metric stands in; the metrics of the runs if None.
 
         Raises:
-            InputError: no such version, or it does not beat the champion.
+            InputError: no such version or figure, or it does not beat the champion.
         """
         candidate = self.find(name, version)
         champion = self._champion(name)
         if champion is not None and champion.version == candidate.version:
             return candidate
         if champion is not None and must_beat is not None:
-            _refuse_no_better(candidate, champion, must_beat)
+            refuse_no_better(candidate, champion, must_beat, report)
         if champion is not None:
             self._client.set_registered_model_alias(name, PREVIOUS, str(champion.version))
         self._client.set_registered_model_alias(name, CHAMPION, str(candidate.version))
@@ -178,21 +199,11 @@ class Registry:
             with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
                 uri = f"models:/{name}/{found.version}"
                 layout = download_artifacts(uri, dst_path=temporary, tracking_uri=self.uri)
-                shutil.move(Path(layout) / "data" / "model", target)
+                shutil.move(Path(layout) / INSIDE, target)
         return target
 
     def _champion(self, name: str) -> Version | None:
         return next((found for found in self.versions(name) if CHAMPION in found.aliases), None)
-
-    def _log(self, name: str, folder: Path, run_id: str) -> str:
-        """Store the folder in MLflow's layout; returns the logged model's id."""
-        experiment_id = self._client.get_run(run_id).info.experiment_id
-        logged = self._client.create_logged_model(experiment_id, name, run_id, model_type="raybert")
-        with tempfile.TemporaryDirectory() as temporary:
-            _lay_out(folder, Path(temporary))
-            self._client.log_model_artifacts(logged.model_id, temporary)
-        self._client.finalize_logged_model(logged.model_id, "READY")
-        return str(logged.model_id)
 
     def _create(self, name: str) -> None:
         """Create the name if it is not there."""
@@ -215,38 +226,17 @@ class Registry:
             int(found.creation_timestamp),
             run_id,
             shown,
+            {
+                key.removeprefix(REPORT): Report.of_tag(tag)
+                for key, tag in sorted(found.tags.items())
+                if key.startswith(REPORT)
+            },
         )
 
 
-def _lay_out(folder: Path, target: Path) -> None:
-    """Write a model folder in MLflow's layout: `MLmodel` above, the folder in `data/model`."""
-    import numpy as np
-    from mlflow.models import Model, ModelSignature
-    from mlflow.pyfunc import add_to_model
-    from mlflow.types.schema import ColSpec, DataType, Schema, TensorSpec
-
-    shutil.copytree(folder, target / "data" / "model")
-    texts = Schema([ColSpec(DataType.string, "text")])
-    vectors = Schema([TensorSpec(np.dtype(np.float32), (-1, -1))])
-    model = Model(signature=ModelSignature(texts, vectors))
-    add_to_model(model, loader_module=LOADER, data="data/model")
-    model.save(str(target / "MLmodel"))
-    (target / "requirements.txt").write_text(f"raybert=={__version__}\n", encoding="utf-8")
-
-
-def _refuse_no_better(candidate: Version, champion: Version, metric: str) -> None:
-    key = allowed_name(metric)
-    figures = []
-    for found in (candidate, champion):
-        if key not in found.metrics:
-            known = ", ".join(sorted(found.metrics)) or "none"
-            raise InputError(
-                f"model {found.name!r} version {found.version}: its run has no metric {metric!r}; "
-                f"there are {known}"
-            )
-        figures.append(found.metrics[key])
-    if not figures[0] > figures[1]:
-        raise InputError(
-            f"model {candidate.name!r}: version {candidate.version} has {metric} {figures[0]:.4f}, "
-            f"the champion (version {champion.version}) {figures[1]:.4f}: not promoted"
-        )
+def _existing(folder: str | Path) -> Path:
+    """Return a model folder that is there."""
+    source = Path(folder)
+    if not source.is_dir():
+        raise InputError(f"model {str(folder)!r}: no such folder")
+    return source

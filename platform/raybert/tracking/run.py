@@ -8,7 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from raybert.tracking.logged import Usage
 from raybert.tracking.notes import Note, Spool, allowed_name
+from raybert.tracking.registry import Registry
 from raybert.tracking.store import Status, Store
 
 SEND_EVERY_S = 2.0
@@ -78,6 +80,32 @@ class Run:
             self._store.file(self.run_id, Path(path), folder)
         except Exception as error:  # noqa: BLE001 - a tracking server away must not kill a job
             self._warn(error, f"the file {path} was not recorded")
+
+    def model(
+        self, folder: Path, *, name: str, register: bool = False, usage: Usage | None = None
+    ) -> str | None:
+        """Record a model folder as the run's model.
+
+        Args:
+            folder: a Sentence Transformers folder.
+            name: what to call it.
+            register: make it the next version of that name, too.
+            usage: how it is called.
+
+        Returns:
+            what it can be opened by, `models:/…`; None where it was not recorded.
+        """
+        if self.run_id is None:
+            return None
+        try:
+            registry = Registry(self.tracking_uri)
+            if not register:
+                return f"models:/{registry.log(name, folder, run_id=self.run_id, usage=usage)}"
+            made = registry.register(name, folder, run_id=self.run_id, usage=usage)
+            return f"models:/{name}/{made.version}"
+        except Exception as error:  # noqa: BLE001 - as above
+            self._warn(error, f"the model {folder} was not recorded")
+            return None
 
     def end(self, status: Status) -> None:
         """Send what is left and record how the run ended."""

@@ -86,9 +86,31 @@ class MlflowStore:
         except Exception as error:  # noqa: BLE001 - as above
             raise PlatformError(f"tracking URI {self.uri}: {_first_line(error)}") from None
         run_id = str(run.info.run_id)
+        return run_id, self._link(experiment_id, run_id)
+
+    def resume(self, run_id: str) -> str | None:
+        """Go on with a run of an attempt that was killed.
+
+        Returns:
+            the address of its page; None where the server has no such run.
+
+        Raises:
+            PlatformError: the server refused.
+        """
+        try:
+            run = self.client.get_run(run_id)
+            self.client.update_run(run_id, status="RUNNING")
+        except Exception as error:  # noqa: BLE001 - as above
+            if getattr(error, "error_code", None) in REFUSALS:
+                return None
+            raise PlatformError(f"tracking URI {self.uri}: {_first_line(error)}") from None
+        return self._link(str(run.info.experiment_id), run_id)
+
+    def _link(self, experiment_id: str, run_id: str) -> str:
+        """Return the address of a run's page."""
         if not self.uri.startswith("http"):
-            return run_id, self.uri
-        return run_id, page(self.uri, f"/{experiment_id}/runs/{run_id}")
+            return self.uri
+        return page(self.uri, f"/{experiment_id}/runs/{run_id}")
 
     def _experiment(self, name: str) -> str:
         """Return the id of an experiment, made if it is not there."""

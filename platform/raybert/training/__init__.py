@@ -1,8 +1,7 @@
 """Training: a loop over batches, its step's strategies in plain torch, and its way onto Ray.
 
->>> from raybert.training import Job, open_data, train_job            # doctest: +SKIP
->>> job = Job(settings, "dense")                                      # doctest: +SKIP
->>> outcome = train_job(job, open_data(settings.data), run)           # doctest: +SKIP
+>>> from raybert.training import Job, run_training                    # doctest: +SKIP
+>>> run_training(Job(settings, "dense"), "train_dense")               # doctest: +SKIP
 """
 
 from raybert.training.build import Job, make_training
@@ -23,6 +22,7 @@ from raybert.training.settings import (
     ScheduleSettings,
     TrainingSettings,
 )
+from raybert.training.tracked import publish, run_training
 
 __all__ = [
     "EMBEDDING",
@@ -49,6 +49,8 @@ __all__ = [
     "make_training",
     "open_data",
     "plain_step",
+    "publish",
+    "run_training",
     "train",
     "train_job",
 ]

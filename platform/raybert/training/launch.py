@@ -10,8 +10,8 @@ from raybert.corpus.cluster import cluster_size, connect
 from raybert.devices import cpu_count, set_threads
 from raybert.errors import InputError, PlatformError, RaybertError
 from raybert.settings import fault, set_environment
-from raybert.tracking import Run
-from raybert.tracking.store import MlflowStore, NullStore
+from raybert.tracking import Run, reopen_run
+from raybert.tracking.store import NullStore
 from raybert.training.build import Job, make_training
 from raybert.training.data import TrainingData
 from raybert.training.loop import MAIN, train
@@ -50,7 +50,13 @@ def _train(job: Job, run: Run, data: TrainingData | None = None) -> Outcome:
     training.send_log = run.flush
     progress = train(training)
     loss = type(getattr(training.loss, "loss", training.loss)).__name__
-    outcome = Outcome(progress.step, loss, _public(progress.before), _public(progress.metrics))
+    outcome = Outcome(
+        steps=progress.step,
+        loss=loss,
+        before=_public(progress.before),
+        metrics=_public(progress.metrics),
+        history=progress.history,
+    )
     fingerprint, files = on_first(lambda: save_model(job, training, outcome))
     return replace(outcome, fingerprint=fingerprint, files=files)
 
@@ -106,20 +112,10 @@ def _worker(config: Mapping[str, Any]) -> Outcome:
 
     set_threads(config["threads"])
     first = ray.train.get_context().get_world_rank() == 0
-    run = _reopened(*config["run"]) if first else Run(NullStore(), None)
+    run = reopen_run(*config["run"]) if first else Run(NullStore(), None)
     try:
         return _train(config["job"], run)
     except RaybertError as error:
         return Outcome(fault=fault(error))
     finally:
         run.flush()
-
-
-def _reopened(uri: str, run_id: str | None) -> Run:
-    """Return the driver's run in another process; a server that is away stops no training."""
-    if run_id is None:
-        return Run(NullStore(), None)
-    try:
-        return Run(MlflowStore(uri), run_id)
-    except PlatformError:
-        return Run(NullStore(), None)

@@ -19,6 +19,7 @@ from raybert.training.gather import world_size
 from raybert.training.meter import Meter
 from raybert.training.optimizer import set_rate
 from raybert.training.ranks import average_gradients, gathered, mean_over_ranks, on_first
+from raybert.training.sharded import sharded
 from raybert.training.state import Progress, Training, resume, save, take_best
 
 MAIN = "main"
@@ -55,7 +56,7 @@ def train(training: Training) -> Progress:
         meter.add({**terms, "grad_norm": norm, "learning_rate": rate})
         progress.done = progress.step == total
         if progress.done or progress.step % settings.saving.log_every == 0:
-            training.log(meter.entry(world_size()), progress.step)
+            training.record(meter.entry(world_size()), progress.step)
         with meter.paused():
             improved = _evaluate(training) if _due(training, ends_epoch) else False
             if progress.done or improved or progress.step % _save_every(training) == 0:
@@ -130,22 +131,23 @@ def _save_every(training: Training) -> int:
 
 
 def _measure(training: Training) -> dict[str, float]:
-    """Measure the model as it is, on rank 0 while the others wait."""
+    """Measure the model as it is; the ranks share the texts out and come to the same numbers."""
     evaluator, encoder = training.evaluator, training.encoder
     if evaluator is None:
         return {}
 
     def measured() -> dict[str, float]:
         encoder.model.eval()
-        metrics = {name: float(value) for name, value in evaluator(encoder).items()}
+        metrics = {name: float(value) for name, value in evaluator(sharded(encoder)).items()}
         encoder.model.train()
         name = training.settings.evaluation.metric or evaluator.primary_metric
         if name not in metrics:
             raise SettingsError(f"evaluation.metric {name!r}: measured are {', '.join(metrics)}")
         return {MAIN: metrics[name], **metrics}
 
-    metrics = on_first(measured)
-    training.log(
+    mine = measured()
+    metrics = on_first(lambda: mine)
+    training.record(
         {name: value for name, value in metrics.items() if name != MAIN}, training.progress.step
     )
     return metrics

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +35,7 @@ class Outcome:
         metrics: metrics of the model that was saved.
         fingerprint: content hash of the saved model.
         files: the saved model's files.
+        history: what was logged on the way: name to (step, value).
         fault: what stopped it, in one line; None if nothing did.
     """
 
@@ -44,6 +45,7 @@ class Outcome:
     metrics: Mapping[str, float] = field(default_factory=dict)
     fingerprint: str = ""
     files: tuple[Shard, ...] = ()
+    history: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
     fault: str | None = None
 
 

@@ -118,7 +118,7 @@ class EvaluationSettings(Settings):
 
 
 class SavingSettings(Settings):
-    """Checkpoints, from which the same command goes on."""
+    """Checkpoints, from which the same command goes on; the log; what becomes of the model."""
 
     every: int | None = Field(None, ge=1)
     """Steps between two checkpoints; default: ten a training."""
@@ -126,6 +126,10 @@ class SavingSettings(Settings):
     """Latest checkpoints to keep, besides the best; all go when the model is saved."""
     log_every: int = Field(10, ge=1)
     """Steps between two entries of the log, which are means over them."""
+    log_model: bool = True
+    """Log the model with its MLflow run, so that `mlflow.pyfunc` opens it from there."""
+    register_as: str | None = None
+    """Register the model as the next version of this name; see `raybert promote`."""
 
 
 class TrainingSettings(JobSettings):

@@ -36,6 +36,7 @@ class Progress:
         best: the best measurement of the trained model, by the metric that decides.
         best_step: the step it was taken at.
         stale: measurements since then.
+        history: everything that was logged: name to (step, value), in order.
     """
 
     step: int = 0
@@ -45,6 +46,7 @@ class Progress:
     best: dict[str, float] = field(default_factory=dict)
     best_step: int | None = None
     stale: int = 0
+    history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -64,6 +66,12 @@ class Training:
     log: Log = lambda values, step: None
     send_log: Callable[[], object] = lambda: None
     progress: Progress = field(default_factory=Progress)
+
+    def record(self, values: Mapping[str, float], step: int) -> None:
+        """Log numbers by name, and keep them for the plots."""
+        for name, value in values.items():
+            self.progress.history.setdefault(name, []).append((step, value))
+        self.log(values, step)
 
     @property
     def parameters(self) -> list[nn.Parameter]:
