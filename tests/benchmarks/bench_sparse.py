@@ -20,7 +20,7 @@ import bm25s
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from bench_index import timed
+from bench_index import timed  # type: ignore[import-not-found]
 from scipy import sparse
 
 from raybert.artifacts import Input

@@ -16,8 +16,10 @@ import numpy as np
 
 WINDOW = 4096
 """Rows a window; their sums fit the fastest cache."""
-_SLACK = 1.0 + 1e-9
+SLACK = 1.0 + 1e-9
 """What a float64 bound may be off by rounding."""
+LEAST = 1e-300
+"""A row whose sum is less has no term of the query."""
 
 
 def _is_worse(score: Any, row: Any, other_score: Any, other_row: Any) -> bool:
@@ -101,22 +103,15 @@ def _bounded(
 
 
 def _added(
-    term: int, low: int, high: int, weight: float, postings: Any, here: Any, sums: Any, met: Any
-) -> int:
-    """Add one term's part to every row of a window; returns how many rows were met so far."""
+    term: int, low: int, high: int, weight: float, postings: Any, here: Any, sums: Any
+) -> None:
+    """Add one term's part to every row of a window."""
     rows, impacts = postings
-    count = met[0]
-    place = first_from(rows, here[term, 0], here[term, 1], low)
-    while place < here[term, 1] and rows[place] < high:
-        row = rows[place] - low
-        if sums[row] == 0.0:
-            count += 1
-            met[count] = row
-        sums[row] += weight * impacts[place]
-        place += 1
-    here[term, 0] = place
-    met[0] = count
-    return int(count)
+    start = first_from(rows, here[term, 0], here[term, 1], low)
+    end = first_from(rows, start, min(here[term, 1], start + high - low), high)
+    here[term, 0] = end
+    for place in range(start, end):
+        sums[rows[place] - low] += weight * impacts[place]
 
 
 def _completed(
@@ -128,14 +123,33 @@ def _completed(
     end = first_from(rows, start, min(here[term, 1], start + high - low), high)
     here[term, 0] = end
     if end - start < 8 * len(kept):
-        for place in range(start, end):
-            if sums[rows[place] - low] != 0.0:
-                sums[rows[place] - low] += weight * impacts[place]
+        for place in range(start, end):  # what it adds to other rows is never read
+            sums[rows[place] - low] += weight * impacts[place]
         return
     for row in kept:
         place = first_from(rows, start, end, low + row)
         if place < end and rows[place] == low + row:
             sums[row] += weight * impacts[place]
+
+
+def _reaching(least: float, count: int, low: int, allowed: Any, sums: Any, kept: Any) -> int:
+    """Write which of a window's rows may be found and have `least` at least; returns how many."""
+    found = 0
+    for row in range(count):
+        if sums[row] >= least and (not len(allowed) or allowed[low + row]):
+            kept[found] = row
+            found += 1
+    return found
+
+
+def _still_reaching(least: float, count: int, sums: Any, kept: Any) -> int:
+    """Keep of the rows kept those that have `least` at least; returns how many."""
+    found = 0
+    for place in range(count):
+        if sums[kept[place]] >= least:
+            kept[found] = kept[place]
+            found += 1
+    return found
 
 
 def _search_one(
@@ -170,41 +184,37 @@ def _search_one(
     """
     terms, held = len(weights), 0
     here, bounds, order = spans.copy(), np.zeros(terms), np.arange(terms)
-    sums, met = np.zeros(WINDOW), np.zeros(WINDOW + 1, np.int64)
+    sums, kept = np.zeros(WINDOW), np.zeros(WINDOW, np.int64)
     below = np.zeros(terms + 1)
     for number in range((count + WINDOW - 1) // WINDOW):
         low, high = number * WINDOW, min(count, (number + 1) * WINDOW)
         threshold = max(floor, scores[0]) if held == len(scores) else floor
-        if bounded(number, low, high, lists, peaks, weights, here, bounds) * _SLACK < threshold:
+        threshold = max(threshold, LEAST) / SLACK
+        if bounded(number, low, high, lists, peaks, weights, here, bounds) < threshold:
             continue
         ranked(order, bounds)
         for place in range(terms):
             below[place + 1] = below[place] + bounds[order[place]]
         first = 0
-        while first < terms and below[first + 1] * _SLACK < threshold:
+        while first < terms and below[first + 1] < threshold:
             first += 1
-        met[0] = 0
         for place in range(first, terms):
-            term = order[place]
-            if bounds[term] > 0.0:
-                added(term, low, high, weights[term], postings, here, sums, met)
-        touched = met[1 : met[0] + 1]
-        kept = touched
-        if len(allowed):
-            kept = kept[allowed[low + kept]]
+            if bounds[order[place]] > 0.0:
+                added(order[place], low, high, weights[order[place]], postings, here, sums)
+        least = max(threshold - below[first], LEAST)
+        left = reaching(least, high - low, low, allowed, sums, kept)
         for place in range(first - 1, -1, -1):
-            kept = kept[(sums[kept] + below[place + 1]) * _SLACK >= threshold]
-            if not len(kept):
+            left = still_reaching(threshold - below[place + 1], left, sums, kept)
+            if not left:
                 break
             term = order[place]
             if bounds[term] > 0.0:
-                completed(term, low, high, weights[term], postings, here, sums, kept)
-        for row in kept:
+                completed(term, low, high, weights[term], postings, here, sums, kept[:left])
+        for row in kept[:left]:
             score = np.float32(sums[row])
             if score >= floor:
                 held = offer(scores, rows, held, score, low + row)
-        for row in touched:
-            sums[row] = 0.0
+        sums[:] = 0.0
     return held
 
 
@@ -217,4 +227,6 @@ ranked: Any = _compiled(_ranked)
 bounded: Any = _compiled(_bounded)
 added: Any = _compiled(_added)
 completed: Any = _compiled(_completed)
+reaching: Any = _compiled(_reaching)
+still_reaching: Any = _compiled(_still_reaching)
 search_one: Any = _compiled(_search_one)
