@@ -33,7 +33,7 @@ from raybert.jobs import (
 from raybert.jobs.process import Process
 
 SHARD = 64
-ENCODE = ("--max-seq-length", "64", "--rows-per-shard", str(SHARD), "--workers", "2")
+ENCODE = ("--max-seq-length", "48", "--rows-per-shard", str(SHARD), "--workers", "2")
 
 
 @dataclass

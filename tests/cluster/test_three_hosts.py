@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import numpy as np
 import psutil
+import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
@@ -20,49 +21,26 @@ TRAIN = (
 )
 
 
-def test_encoding_is_the_same_on_three_hosts_as_on_one(
+def test_two_hosts_encode_almost_twice_as_fast_as_one(
     hosts: Any, clean: dict[str, Path], minilm: Path, texts: dict[str, Path]
 ) -> None:
-    from raybert import DenseEncoder
-    from raybert.artifacts import Folder, read_manifest, read_table
-
-    folder = Folder(str(clean["queries"]))
-    table = read_table(folder, read_manifest(folder).shards[0])
-    encoder = DenseEncoder(minilm, device="cpu")
-    encoder.max_seq_length = 64
-    import pyarrow.parquet as pq
-
-    asked = dict(zip(*pq.read_table(texts["queries.parquet"])[["id", "text"]].columns, strict=True))
-    known = {key.as_py(): value.as_py() for key, value in asked.items()}
-    ids = table["id"].to_pylist()
-    expected = encoder.encode([known[key] for key in ids])
-    found = np.stack(table["vector"].to_pylist())
-    assert np.abs(found - expected).max() < 1e-5
-
-
-def test_two_hosts_encode_almost_twice_as_fast_as_one(
-    hosts: Any, minilm: Path, texts: dict[str, Path], record_property: Any
-) -> None:
     """Shards a second between the first and the last: starting workers is the same for both."""
-    speeds = {}
-    for count in (2, 1):
-        if count == 1:
-            hosts.kill(3)
-            hosts.wait_for(lambda: len(hosts.alive()) == 2)
-        out = hosts.folder / f"by-{count}"
-        arguments = hosts.encode(minilm, texts["docs.parquet"], out)
-        arguments[arguments.index("--workers") + 1] = str(count)
-        begun = time.monotonic()
-        hosts.run("encode_corpus", *arguments)
-        took = time.monotonic() - begun
-        speeds[count] = hosts.speed(out)
-        print(f"{count} hosts: {speeds[count]:.1f} rows/s, whole job {took:.0f} s")
+    hosts.kill(3)
+    hosts.wait_for(lambda: len(hosts.alive()) == 2)
+    out = hosts.folder / "by-one"
+    arguments = hosts.encode(minilm, texts["docs.parquet"], out)
+    arguments[arguments.index("--workers") + 1] = "1"
+    begun = time.monotonic()
+    hosts.run("encode_corpus", *arguments)
+    took = time.monotonic() - begun
     hosts.up()
-    ratio = speeds[2] / speeds[1]
-    print(f"two hosts: {ratio:.2f} times one")
-    record_property("ratio", ratio)
-    assert hosts.shards(hosts.folder / "by-1") == hosts.shards(hosts.folder / "by-2")
-    assert ratio >= (1.8 if psutil.cpu_count() > 2 else 1.5)
+    one, two = hosts.speed(out), hosts.speed(clean["docs"])
+    print(f"one host: {one:.1f} rows/s, whole job {took:.0f} s")
+    print(f"two hosts: {two:.1f} rows/s, whole job {hosts.clean_s['docs']:.0f} s")
+    print(f"two hosts: {two / one:.2f} times one")
+    assert hosts.shards(out) == hosts.shards(clean["docs"])
+    # On two cores the driver and Ray itself share the cores with the two hosts.
+    assert two / one >= (1.8 if (psutil.cpu_count() or 1) > 2 else 1.6)
 
 
 def test_training_on_two_hosts_gives_the_weights_of_one(
@@ -88,6 +66,24 @@ def test_training_on_two_hosts_gives_the_weights_of_one(
     step = max(float(np.abs(weights["0"][name] - moved[name]).max()) for name in moved)
     print(f"greatest difference of a weight {apart:.1e}; training moved one by {step:.1e}")
     assert apart < 1e-5 < step
+
+
+def test_encoding_is_the_same_on_three_hosts_as_on_one(
+    hosts: Any, clean: dict[str, Path], minilm: Path, texts: dict[str, Path]
+) -> None:
+    from raybert import DenseEncoder
+    from raybert.artifacts import Folder, read_manifest, read_table
+
+    folder = Folder(str(clean["queries"]))
+    table = read_table(folder, read_manifest(folder).shards[0])
+    encoder = DenseEncoder(minilm, device="cpu")
+    encoder.max_seq_length = 48
+    rows = pq.read_table(texts["queries.parquet"]).to_pylist()
+    known = {row["id"]: row["text"] for row in rows}
+    ids = table["id"].to_pylist()
+    expected = encoder.encode([known[key] for key in ids])
+    found = np.stack(table["vector"].to_pylist())
+    assert np.abs(found - expected).max() < 1e-5
 
 
 def test_a_search_is_served_from_both_workers(

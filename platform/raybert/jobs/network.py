@@ -16,6 +16,8 @@ from raybert.errors import PlatformError
 from raybert.settings import Settings, home
 
 NAMESPACES = Path("/run/netns")
+CARD = "eth0"
+"""Name of a host's network card, inside the host."""
 
 
 class Network(Settings):
@@ -83,14 +85,14 @@ class Network(Settings):
         _ip(f"link set {self._cable(host)} up")
 
     def _add(self, host: int) -> None:
-        space, cable, card = self._host(host), self._cable(host), "eth0"
+        space, cable = self._host(host), self._cable(host)
         _ip(f"netns add {space}")
-        _ip(f"link add {cable} type veth peer name {card} netns {space}")
+        _ip(f"link add {cable} type veth peer name {CARD} netns {space}")
         _ip(f"link set {cable} master {self.name}")
         _ip(f"link set {cable} up")
         _ip(f"-n {space} link set lo up")
-        _ip(f"-n {space} addr add {self.address(host)}/24 dev {card}")
-        _ip(f"-n {space} link set {card} up")
+        _ip(f"-n {space} addr add {self.address(host)}/24 dev {CARD}")
+        _ip(f"-n {space} link set {CARD} up")
         _ip(f"-n {space} route add default via {self.address(254)}")
 
     def _host(self, host: int) -> str:

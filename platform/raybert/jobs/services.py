@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 
 from raybert.errors import PlatformError
-from raybert.jobs.network import Network
+from raybert.jobs.network import CARD, Network
 from raybert.jobs.process import free_port, port_is_taken, start
 from raybert.jobs.state import (
     LOOPBACK,
@@ -201,7 +201,10 @@ def _variables(
     settings: PlatformSettings, token_file: str, network: Network | None
 ) -> dict[str, str]:
     """Return the variables of a Ray node, which the jobs on it have too."""
+    # Gloo looks up the machine's name, which is no address of a host in a namespace.
+    card = {"GLOO_SOCKET_IFNAME": CARD} if network else {}
     return {
+        **card,
         "RAY_AUTH_MODE": settings.auth,
         "RAY_AUTH_TOKEN_PATH": token_file,
         "RAYBERT_HOME": str(home()),
