@@ -84,6 +84,47 @@ def test_embeddings_of_another_model_are_refused(
     job.main(settings(job, demo, tmp_path / "index", model=str(minilm)))
 
 
+def test_bm25_is_built_from_texts_and_searched_without_a_model(
+    load_job: Load, demo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job, out = load_job("build_index"), tmp_path / "bm25"
+    given = {"corpus": [str(demo.docs)], "kind": "bm25", "shards": 2, "tracking_uri": "none"}
+    job.main(job.BuildIndex(out=str(out), **given))
+    assert (out / "frontier.png").read_bytes().startswith(b"\x89PNG")
+    (hits,) = open_index(str(out)).search("how do I copy a list", 5)
+    assert len(hits) == 5
+    assert [node.input.kind for node in lineage(str(out)).inputs] == ["corpus"]
+    job.main(job.BuildIndex(out=str(out), **given))
+    assert "nothing to do: all 150 rows are indexed already" in capsys.readouterr().out
+
+
+def test_the_fastest_kind_that_fits_is_chosen(load_job: Load, demo: Any, tmp_path: Path) -> None:
+    job, out = load_job("build_index"), tmp_path / "index"
+    auto = {"kind": "auto", "max_bytes": 150 * 500, "min_recall": 0.9, "probes": 40}
+    job.main(settings(job, demo, out, **auto))
+    details = open_index(str(out)).manifest.details
+    assert details["kind"] in {"int8", "binary", "pq"}
+    assert len(details["frontier"]) == 6
+    assert (out / "frontier.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"kind": "bm25"}, "built from the texts of --corpus"),
+        ({"embeddings": None}, "--kind flat is built from --embeddings"),
+        ({"max_bytes": 5}, "--max-bytes is for --kind auto"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(
+    load_job: Load, demo: Any, tmp_path: Path, more: dict[str, Any], says: str
+) -> None:
+    job = load_job("build_index")
+    given = {"embeddings": str(demo.embeddings), "tracking_uri": "none", **more}
+    with pytest.raises(SettingsError, match=says):
+        job.main(job.BuildIndex(out=str(tmp_path / "index"), **given))
+
+
 def test_unknown_settings_are_refused(load_job: Load, demo: Any, tmp_path: Path) -> None:
     job = load_job("build_index")
     with pytest.raises(InputError, match="shards 151: 1 to 150"):

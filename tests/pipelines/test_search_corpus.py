@@ -8,16 +8,29 @@ from typing import Any
 
 import ir_measures
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+)
 
-from raybert.artifacts import read_manifest
-from raybert.encoders import CrossEncoder, DenseEncoder
+from raybert.artifacts import (
+    Folder,
+    Input,
+    Manifest,
+    read_manifest,
+    write_manifest,
+    write_table,
+)
+from raybert.encoders import CrossEncoder, DenseEncoder, SparseEncoder
 from raybert.errors import ArtifactError, InputError, ModelError
 from raybert.evaluation import read_run
-from raybert.index import build_index, open_index
+from raybert.index import build_index, build_text_index, open_index
 
 Load = Callable[[str], ModuleType]
 
@@ -115,6 +128,81 @@ def test_several_indexes_are_joined_by_reciprocal_rank(
         )
         best = sorted(expected, key=lambda item: (-expected[item], item))
         assert both.hits[0].id == best[0]
+
+
+def test_a_bm25_leg_weights_and_a_filter(
+    load_job: Load, demo: Any, index: str, tmp_path: Path
+) -> None:
+    job, words = load_job("search_corpus"), str(tmp_path / "bm25")
+    corpus = Input(kind="corpus", uri=str(demo.docs), fingerprint="c")
+    build_text_index([pq.read_table(demo.docs)], words, corpus=corpus)
+    for name, indexes, weights in (
+        ("dense", [index], None),
+        ("joined", [index, words], [1.0, 0.0]),
+        ("words", [words], None),
+    ):
+        job.main(settings(job, demo, indexes, tmp_path / name, weights=weights, fusion="weighted"))
+    dense, joined, alone = (read_run(str(tmp_path / name)) for name in ("dense", "joined", "words"))
+    for one, two, three in zip(dense, joined, alone, strict=True):
+        # the last of a leg counts 0, as do those that only the other leg, of weight 0, found
+        assert [hit.id for hit in one][:19] == [hit.id for hit in two][:19]
+        assert [hit.score for hit in three] == sorted((h.score for h in three), reverse=True)
+    table = pq.read_table(tmp_path / "joined" / "ranking.parquet").to_pylist()
+    assert {place["leg"] for row in table for place in row["legs"]} == {index, words}
+    title = pq.read_table(demo.docs)["title"][3].as_py()
+    condition = json.dumps({"title": title})
+    job.main(settings(job, demo, [index, words], tmp_path / "few", filter=condition))
+    found = {hit.id for ranking in read_run(str(tmp_path / "few")) for hit in ranking}
+    titles = {row["title"] for row in open_index(index).documents.take(sorted(found))}
+    assert titles == {title}
+    for more, says in (
+        ({"filter": "{"}, "no JSON"),
+        ({"filter": '{"year": 1}'}, "no column 'year'"),
+        ({"weights": [1.0, 2.0]}, "--weights: 2 for 1 index"),
+    ):
+        with pytest.raises(InputError, match=says):
+            job.main(settings(job, demo, index, tmp_path / "fails", **more))
+
+
+def test_a_sparse_leg_ranks_as_its_encoder_does(
+    load_job: Load, demo: Any, minilm: Path, tmp_path: Path
+) -> None:
+    model, embeddings = tmp_path / "splade", Folder(tmp_path / "embeddings")
+    tokenizer = AutoTokenizer.from_pretrained(minilm)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+    )
+    BertForMaskedLM(config).save_pretrained(model)
+    tokenizer.save_pretrained(model)
+    encoder = SparseEncoder(model, device="cpu", max_active_dims=64)
+    docs = pq.read_table(demo.docs).slice(0, 60)
+    rows, _ = encoder.encode_tokens(encoder.pre(docs["text"].to_pylist(), task="document"))
+    starts = pa.array(rows.indptr.astype(np.int32))
+    columns = {
+        "id": docs["id"].combine_chunks(),
+        "terms": pa.ListArray.from_arrays(starts, rows.indices.astype(np.int32)),
+        "weights": pa.ListArray.from_arrays(starts, rows.data),
+    }
+    shard = write_table(embeddings, "shards/0.parquet", pa.table(columns))
+    pinned = Input(kind="model", uri=str(model), fingerprint=encoder.fingerprint)
+    details = {"dimension": rows.shape[1], "similarity_fn_name": "dot"}
+    manifest = Manifest(kind="embeddings", inputs=(pinned,), shards=(shard,), details=details)
+    write_manifest(embeddings, manifest)
+    build_index(embeddings.uri, str(tmp_path / "index"), kind="inverted", shards=2)
+
+    job = load_job("search_corpus")
+    job.main(settings(job, demo, str(tmp_path / "index"), tmp_path / "run", top_k=10))
+    queries = pq.read_table(demo.queries)["text"].to_pylist()
+    asked = SparseEncoder(model, device="cpu").encode_query(queries)
+    scores = encoder.similarity(asked, encoder.encode_document(docs["text"].to_pylist()))
+    for ranking, row in zip(read_run(str(tmp_path / "run")), scores.numpy(), strict=True):
+        best = np.sort(row)[::-1][:10]
+        np.testing.assert_allclose([hit.score for hit in ranking], best, rtol=1e-4)
 
 
 def test_reranking_orders_the_hits_by_the_cross_encoder(
