@@ -154,3 +154,12 @@ def test_what_is_no_pair_is_refused(folder: Callable[..., Path]) -> None:
         one.predict([("a", "b"), "c"])
     with pytest.raises(InputError, match="text 0: a pair of strings is expected"):
         one.predict([("a", None)])
+
+
+def test_half_floats_become_whole_before_the_activation(folder: Callable[..., Path]) -> None:
+    one = CrossEncoder(folder("bert", 1), device="cpu")
+    logits = torch.tensor([[8.5], [8.75]], dtype=torch.float16)
+    assert len(set(torch.sigmoid(logits)[:, 0].tolist())) == 1
+    found = one.post(logits)
+    assert found[0] < found[1]
+    np.testing.assert_allclose(found, torch.sigmoid(logits.float())[:, 0], rtol=1e-6)

@@ -13,7 +13,6 @@ from sentence_transformers import SentenceTransformer
 from raybert import DenseEncoder
 from raybert.errors import InputError, ModelError
 
-KINDS = ["bert", "roberta", "xlm-roberta", "mpnet", "distilbert"]
 HELLO = [-0.03447727, 0.0310232, 0.00673498, 0.02610899, -0.03936202]
 
 
@@ -31,16 +30,6 @@ def least_cosine(a: Any, b: Any) -> float:
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
     return float(((a * b).sum(-1) / norms).min())
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_plain_folders_give_the_oracles_vectors(
-    kind: str, small: Callable[[str], Path], texts: list[str]
-) -> None:
-    ours = DenseEncoder(small(kind), device="cpu").encode(texts)
-    theirs = SentenceTransformer(str(small(kind)), device="cpu").encode(texts)
-    assert least_cosine(ours, theirs) >= 0.99999
-    np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
 def test_real_weights_give_the_oracles_vectors(

@@ -10,15 +10,12 @@ from pathlib import Path
 from raybert.errors import InputError, ModelError
 from raybert.modules import (
     Checkpoint,
-    CLIPModel,
-    Module,
     Opening,
     RoutedTokenization,
     Text,
     Tokenization,
-    Transformer,
-    class_of,
     locate_model,
+    open_tokenization,
     read_checkpoint,
 )
 from raybert.records import TokenizedTexts
@@ -122,12 +119,7 @@ def open_tokenizing(
     """
     checkpoint = read_checkpoint(locate_model(path))
     opening = Opening(trust_remote_code=trust_remote_code)
-    first: type[Module] = Transformer
-    if checkpoint.modules:
-        first = class_of(checkpoint.modules[0], checkpoint.folder)
-    elif checkpoint.architecture == "CLIPModel":
-        first = CLIPModel
-    tokenization = first.open_tokenization(checkpoint.transformer, opening)
+    tokenization = open_tokenization(checkpoint, opening)
     if max_seq_length is not None:
         tokenization.max_seq_length = max_seq_length
     return tokenizing_of(checkpoint, tokenization, prompts, default_prompt_name)

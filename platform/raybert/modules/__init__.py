@@ -13,7 +13,7 @@ from raybert.modules.lstm import LSTM
 from raybert.modules.module import Features, Module, ModuleSequence, Opening
 from raybert.modules.normalize import Normalize
 from raybert.modules.pooling import Pooling
-from raybert.modules.registry import MODULES, class_of, module_class, open_modules
+from raybert.modules.registry import MODULES, module_class, open_modules, open_tokenization
 from raybert.modules.router import RoutedTokenization, Router
 from raybert.modules.sparse_auto_encoder import SparseAutoEncoder
 from raybert.modules.sparse_static_embedding import SparseStaticEmbedding
@@ -57,9 +57,9 @@ __all__ = [
     "WhitespaceTokenizer",
     "WordEmbeddings",
     "WordWeights",
-    "class_of",
     "locate_model",
     "module_class",
     "open_modules",
+    "open_tokenization",
     "read_checkpoint",
 ]

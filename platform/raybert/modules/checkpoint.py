@@ -124,6 +124,15 @@ def module_folder(root: Path, relative: str) -> Path:
     return root / relative
 
 
+def module_entry(
+    root: Path, path: str, type_name: str, name: str = "", kwargs: tuple[str, ...] = ()
+) -> ModuleEntry:
+    """Return what a type string and a path say of a module: its class by name, or its own code."""
+    kind = type_name.rsplit(".", 1)[-1]
+    code = None if type_name.startswith(_KNOWN_ROOTS) else type_name
+    return ModuleEntry(name, kind, module_folder(root, path), code, kwargs)
+
+
 def read_weights(folder: Path, *, allow_pickle: bool = False) -> dict[str, Tensor]:
     """Read a module's tensors: safetensors, or on request the pickled file.
 
@@ -212,7 +221,5 @@ def _entry(root: Path, entry: Any) -> ModuleEntry:
     path = entry.get("path", "")
     if not isinstance(path, str):
         raise ModelError(f"model {str(root)!r}: modules.json: path {path!r} is no string")
-    kind = entry["type"].rsplit(".", 1)[-1]
-    code = None if entry["type"].startswith(_KNOWN_ROOTS) else entry["type"]
     kwargs = tuple(str(name) for name in entry.get("kwargs", ()))
-    return ModuleEntry(str(entry.get("name", "")), kind, module_folder(root, path), code, kwargs)
+    return module_entry(root, path, entry["type"], str(entry.get("name", "")), kwargs)

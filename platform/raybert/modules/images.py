@@ -33,6 +33,8 @@ def read_image(value: Picture, row: int) -> Image.Image:
     """
     try:
         return _opened(value, row).convert("RGB")
+    except InputError:
+        raise
     except Image.DecompressionBombError:
         raise InputError(f"image {row}: {_said(value)} has too many pixels") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:

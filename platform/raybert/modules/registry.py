@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 from raybert.errors import ModelError
 from raybert.modules.checkpoint import Checkpoint, ModuleEntry, first_line
@@ -73,11 +74,11 @@ def open_modules(checkpoint: Checkpoint, opening: Opening) -> ModuleSequence:
         ModelError: a module is of no known kind, or its files cannot be used.
     """
     return ModuleSequence(
-        *(_open(entry, checkpoint.folder, opening) for entry in checkpoint.modules)
+        *(open_module(entry, checkpoint.folder, opening) for entry in checkpoint.modules)
     )
 
 
-def _open(entry: ModuleEntry, root: Path, opening: Opening) -> Module:
+def open_module(entry: ModuleEntry, root: Path, opening: Opening) -> Module:
     """Open one module from its own folder."""
     if entry.code is not None:
         return open_custom(entry, root, opening)
@@ -88,3 +89,22 @@ def _open(entry: ModuleEntry, root: Path, opening: Opening) -> Module:
             f"model {str(root)!r}: configuration of {entry.kind} in {entry.folder.name!r} "
             f"cannot be used: {type(error).__name__} {first_line(error)}"
         ) from None
+
+
+def open_tokenization(checkpoint: Checkpoint, opening: Opening) -> Any:
+    """Open only what tokenizes for a model; weights are read only by code of the folder's own.
+
+    Raises:
+        ModelError: the first module does not tokenize, or its files cannot be used.
+    """
+    if not checkpoint.modules:
+        kind = "CLIPModel" if checkpoint.architecture == "CLIPModel" else "Transformer"
+        return module_class(kind, "").open_tokenization(checkpoint.folder, opening)
+    first = checkpoint.modules[0]
+    if first.code is None:
+        return class_of(first, checkpoint.folder).open_tokenization(first.folder, opening)
+    module = open_custom(first, checkpoint.folder, opening)
+    tokenization = getattr(module, "tokenization", None)
+    if tokenization is None:
+        raise ModelError(f"the first module must tokenize; {first.code!r} does not")
+    return tokenization

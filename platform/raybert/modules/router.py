@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 from torch import nn
 
 from raybert.errors import InputError, ModelError
-from raybert.modules.checkpoint import module_folder, read_config, write_config
+from raybert.modules.checkpoint import ModuleEntry, module_entry, read_config, write_config
 from raybert.modules.module import Features, Module, ModuleSequence, Opening
 from raybert.modules.tokenization import Tokenization
 
@@ -70,21 +70,23 @@ class Router(Module):
     @classmethod
     def open_tokenization(cls, folder: Path, opening: Opening) -> Any:
         """Read only the tokenizers of the routes."""
+        from raybert.modules.registry import class_of
+
         config = _read(folder)
-        parts = {
-            name: _class(config, ids[0], folder).open_tokenization(
-                module_folder(folder, ids[0]), opening
-            )
-            for name, ids in config["structure"].items()
-        }
+        parts = {}
+        for name, ids in config["structure"].items():
+            entry = _entry(config, ids[0], folder)
+            parts[name] = class_of(entry, folder).open_tokenization(entry.folder, opening)
         return RoutedTokenization(parts, _routes(config, folder))
 
     @classmethod
     def load(cls, folder: Path, opening: Opening) -> Self:
         """Read the routes; a module that two routes share is read once."""
+        from raybert.modules.registry import open_module
+
         config = _read(folder)
-        modules = {
-            name: _class(config, name, folder).load(module_folder(folder, name), opening)
+        modules: dict[str, Any] = {
+            name: open_module(_entry(config, name, folder), folder, opening)
             for name in config["types"]
         }
         routes = _routes(config, folder)
@@ -218,12 +220,9 @@ def _routes(config: dict[str, Any], folder: Path) -> Routes:
     return Routes(list(config["structure"]), default, mappings)
 
 
-def _class(config: dict[str, Any], name: str, folder: Path) -> type[Module]:
-    """Return the class of a route's module."""
-    from raybert.modules.registry import module_class
-
-    kind = str(config["types"].get(name, "")).rsplit(".", 1)[-1]
-    return module_class(kind, f"model {str(folder)!r}")
+def _entry(config: dict[str, Any], name: str, folder: Path) -> ModuleEntry:
+    """Return what a router's configuration says of a route's module."""
+    return module_entry(folder, name, str(config["types"].get(name, "")), name)
 
 
 class Asym(Router):
