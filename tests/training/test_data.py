@@ -70,7 +70,7 @@ def test_the_fingerprint_is_of_the_rows_that_are_used(tmp_path: Path) -> None:
         ({"columns": {"anchor": "query"}}, "no column 'query'; the columns are q, p, y"),
         ({"columns": {"anchor": "q", "positive": "y"}}, "'positive' holds int64, not text"),
         ({"columns": {"label": "y"}}, "no text column beside label"),
-        ({"columns": COLUMNS, "prompts": {"query": "Q: "}}, "no column 'query' for a prompt"),
+        ({"columns": COLUMNS, "prompts": {"query": "Q: "}}, "no column 'query' for data.prompts"),
     ],
 )
 def test_what_cannot_be_trained_on_is_one_line(

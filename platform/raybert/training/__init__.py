@@ -7,6 +7,7 @@
 from raybert.training.build import Job, make_training
 from raybert.training.cached_step import EMBEDDING, StepLoss, cached_step, plain_step
 from raybert.training.data import TrainingData, open_data
+from raybert.training.data_settings import DataSettings, LossSettings, MixtureSettings
 from raybert.training.gather import GatheredLoss, gather_rows
 from raybert.training.launch import train_job
 from raybert.training.loop import train
@@ -14,9 +15,7 @@ from raybert.training.mini_batches import MiniBatches, Rows, TensorRows
 from raybert.training.saving import Outcome, finish_model, inputs_of
 from raybert.training.settings import (
     BatchSettings,
-    DataSettings,
     EvaluationSettings,
-    LossSettings,
     SavingSettings,
     ScaleSettings,
     ScheduleSettings,
@@ -33,6 +32,7 @@ __all__ = [
     "Job",
     "LossSettings",
     "MiniBatches",
+    "MixtureSettings",
     "Outcome",
     "Rows",
     "SavingSettings",

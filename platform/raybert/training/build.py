@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import nn
 
 from raybert.artifacts import Folder, fingerprint, fingerprint_folder
 from raybert.devices import pick_device
 from raybert.encoders import CrossEncoder, DenseEncoder, SparseEncoder
 from raybert.encoders.base import Encoder
-from raybert.errors import InputError, SettingsError
-from raybert.losses import (
-    LabelKind,
-    Loss,
-    MultipleNegativesRankingLoss,
-    choose_loss,
-    default_loss,
-)
+from raybert.errors import InputError
 from raybert.modules import locate_model
-from raybert.sampling import BatchSampler, RankBatches, choose_sampler
+from raybert.sampling import BatchSampler, RankBatches
 from raybert.training.checkpoint import Checkpoints, seed_all
-from raybert.training.collate import Collate
 from raybert.training.data import TrainingData, open_data
 from raybert.training.evaluators import open_evaluator
-from raybert.training.gather import GatheredLoss, world_size
+from raybert.training.feed import Feed, make_feed
+from raybert.training.gather import world_size
 from raybert.training.mini_batches import MiniBatches
 from raybert.training.optimizer import Schedule, make_optimizer
 from raybert.training.ranks import rank, same_weights
-from raybert.training.settings import LossSettings, ScaleSettings, TrainingSettings
+from raybert.training.settings import ScaleSettings, TrainingSettings
 from raybert.training.state import Training
 from raybert.training.step import Step
 
@@ -90,13 +84,11 @@ def make_training(job: Job, data: TrainingData | None = None) -> Training:
     data = data or open_data(settings.data)
     seed_all(settings.seed)
     encoder = _open(job)
-    loss = _loss(settings.loss, job, data, encoder).to(encoder.device)
-    data.fit(loss)
+    feed = make_feed(settings, job.family, data, encoder, world_size())
+    loss = feed.loss.to(encoder.device)
     same_weights(encoder.model)
     same_weights(loss)
-    sampler = _sampler(settings, data)
-    steps = settings.schedule.max_steps or _steps(settings, sampler)
-    trained = GatheredLoss(loss) if settings.batch.gather else loss
+    steps = settings.schedule.max_steps or _steps(settings, feed.sampler)
     named = [
         *encoder.model.named_parameters(),
         *((f"loss.{name}", each) for name, each in loss.named_parameters()),
@@ -104,11 +96,11 @@ def make_training(job: Job, data: TrainingData | None = None) -> Training:
     seed_all(settings.seed + rank())
     return Training(
         encoder=encoder,
-        loss=trained,
-        step=_step(settings, encoder, trained),
-        collate=Collate(data, encoder.tokenizing, loss, settings.data.prompts),
-        batches=RankBatches(sampler, rank(), world_size()),
-        optimizer=make_optimizer(named, settings.schedule),
+        loss=loss,
+        step=_step(settings, encoder, feed),
+        collate=feed.collate,
+        batches=RankBatches(feed.sampler, rank(), world_size()),
+        optimizer=make_optimizer(_once(named), settings.schedule),
         schedule=Schedule.of(settings.schedule, steps),
         checkpoints=Checkpoints(job.checkpoints, job.signature(data), settings.saving.keep),
         settings=settings,
@@ -130,35 +122,6 @@ def _open(job: Job) -> Encoder:
     return encoder
 
 
-def _loss(settings: LossSettings, job: Job, data: TrainingData, encoder: Encoder) -> Loss:
-    """Return the loss asked for, else the one that fits model and columns."""
-    if settings.name is not None:
-        loss = choose_loss(settings.name, job.family, **settings.settings)
-    elif job.family == "dense" and data.label is None:
-        loss = MultipleNegativesRankingLoss(**settings.settings)
-    else:
-        loss = default_loss(job.family, getattr(encoder, "num_labels", 1))
-    if loss.labels is LabelKind.TOKENS:
-        raise SettingsError(f"loss.name {settings.name!r}: it needs a decoder; this job has none")
-    return loss
-
-
-def _sampler(settings: TrainingSettings, data: TrainingData) -> BatchSampler:
-    """Return the batches of the whole run."""
-    batch, world = settings.batch, world_size()
-    if batch.size % world:
-        raise SettingsError(f"batch.size {batch.size}: {world} workers cannot share it evenly")
-    columns = {name: data.table.column(name).to_pylist() for name in data.table.column_names}
-    texts = {name: values for name, values in columns.items() if name != data.label}
-    return choose_sampler(
-        batch.sampler,
-        columns if batch.sampler == "group_by_label" else texts,
-        batch.size,
-        drop_last=batch.drop_last or world > 1,
-        seed=settings.seed,
-    )
-
-
 def _steps(settings: TrainingSettings, sampler: BatchSampler) -> int:
     """Return the optimizer steps of all epochs."""
     batches = [len(sampler.plan(epoch)) for epoch in range(settings.schedule.epochs)]
@@ -170,16 +133,23 @@ def _steps(settings: TrainingSettings, sampler: BatchSampler) -> int:
     return sum(math.ceil(count / settings.batch.accumulate) for count in batches)
 
 
-def _step(settings: TrainingSettings, encoder: Encoder, loss: Loss) -> Step:
+def _once(named: Sequence[tuple[str, nn.Parameter]]) -> list[tuple[str, nn.Parameter]]:
+    """Leave out parameters that came before: a tied decoder shares those of the model."""
+    first = {id(parameter): name for name, parameter in reversed(named)}
+    return [(name, parameter) for name, parameter in named if first[id(parameter)] == name]
+
+
+def _step(settings: TrainingSettings, encoder: Encoder, feed: Feed) -> Step:
     """Return the step: in one pass of bounded tokens after another, or cached."""
     batch = settings.batch
     tokens = batch.tokens_per_pass or encoder.tokens_per_batch
     return Step(
         encoder,
-        loss,
+        feed.loss,
         limits=MiniBatches(batch.cached_rows or WHOLE_BATCH, tokens),
         cached=batch.cached_rows is not None,
         dtype=_precision(settings.scale),
+        guide=feed.guide,
     )
 
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from raybert.encoders.tokenizing import Tokenizing
-from raybert.losses import Loss, in_batch_negatives
+from raybert.losses import DenoisingAutoEncoderLoss, Loss, in_batch_negatives
 from raybert.losses.reranking import MultipleNegativesRankingLoss
 from raybert.records import TokenizedTexts
+from raybert.sampling import MixedBatchSampler
 from raybert.training.data import TrainingData
+
+DELETED = 0.6
+"""Share of a text's words that denoising leaves out, arXiv:2104.06979."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +28,16 @@ class Batch:
     Args:
         rows: numbers of the rows in the data.
         columns: a column's texts, or pairs of texts, tokenized.
-        labels: [N] or [N, C], where the loss takes some.
+        labels: [N] or [N, C], where the loss takes some; token ids [N, T] for denoising.
+        guide: the columns once more, tokenized for a guide model.
+        part: number of the dataset, of several.
     """
 
     rows: list[int]
     columns: tuple[TokenizedTexts, ...]
     labels: Tensor | None
+    guide: tuple[TokenizedTexts, ...] = ()
+    part: int = 0
 
 
 class Collate:
@@ -38,6 +48,8 @@ class Collate:
         tokenizing: the model's tokenizing half.
         loss: the loss the batch is for.
         prompts: column to text put before its texts; none where a column is not named.
+        routes: column to route, of a model that has routes.
+        guide: the guide model's tokenizing half, for a loss that has one.
     """
 
     def __init__(
@@ -46,23 +58,41 @@ class Collate:
         tokenizing: Tokenizing,
         loss: Loss,
         prompts: Mapping[str, str] | None = None,
+        routes: Mapping[str, str] | None = None,
+        guide: Tokenizing | None = None,
     ) -> None:
         self.data, self.tokenizing, self.loss = data, tokenizing, loss
-        self.prompts = dict(prompts or {})
+        self.prompts, self.routes = dict(prompts or {}), dict(routes or {})
+        self.guide = guide
 
     def __call__(self, rows: Sequence[int]) -> Batch:
         """Return the batch of these rows."""
         labels = self.data.labels(rows, self.loss.labels)
         texts = [self.data.texts(column, rows) for column in self.data.columns]
-        make = self._pairs if self.loss.joined else self._texts
-        return Batch(list(rows), tuple(make(texts)), labels)
+        if isinstance(self.loss, DenoisingAutoEncoderLoss):
+            return self._denoising(list(rows), texts)
+        if self.loss.joined > 0:
+            return Batch(list(rows), tuple(self._pairs(texts)), labels)
+        columns = self._texts(texts) * (1 - self.loss.joined)
+        guide = () if self.guide is None else tuple(map(self.guide.pre, texts))
+        return Batch(list(rows), tuple(columns), labels, guide)
 
     def _texts(self, texts: Sequence[list[Any]]) -> list[TokenizedTexts]:
         """Tokenize column by column."""
-        return [
-            self.tokenizing.pre(column, prompt=self.prompts.get(name, ""))
-            for name, column in zip(self.data.columns, texts, strict=True)
-        ]
+        return [self._tokens(*each) for each in zip(self.data.columns, texts, strict=False)]
+
+    def _tokens(self, name: str, texts: list[Any]) -> TokenizedTexts:
+        """Tokenize a column's texts behind its prompt, for its route."""
+        prompt = self.prompts.get(name, "")
+        return self.tokenizing.pre(texts, prompt=prompt, task=self.routes.get(name))
+
+    def _denoising(self, rows: list[int], texts: Sequence[list[Any]]) -> Batch:
+        """Return damaged texts, and as labels the token ids of the clean ones."""
+        damaged, clean = [damage(text) for text in texts[0]], texts[-1]
+        ids = [torch.tensor(each) for each in self.tokenizing.pre(clean).input_ids]
+        pad = getattr(self.loss, "pad_token_id", 0)
+        labels = pad_sequence(ids, batch_first=True, padding_value=pad)
+        return Batch(rows, (self._tokens(self.data.columns[0], damaged),), labels)
 
     def _pairs(self, texts: Sequence[list[Any]]) -> list[TokenizedTexts]:
         """Tokenize the first column together with each other one."""
@@ -78,6 +108,34 @@ class Collate:
             self.tokenizing.pre(list(zip(queries, column, strict=True)), prompt=prompt)
             for column in documents
         ]
+
+
+class MixedCollate:
+    """Makes a batch of one of several datasets.
+
+    Args:
+        parts: what makes each dataset's batches.
+        sampler: knows whose a row is.
+    """
+
+    def __init__(self, parts: Sequence[Collate], sampler: MixedBatchSampler) -> None:
+        self.parts, self.sampler = list(parts), sampler
+
+    def __call__(self, rows: Sequence[int]) -> Batch:
+        """Return the batch of these rows, which are numbers of the whole."""
+        part, own = self.sampler.locate(rows)
+        return replace(self.parts[part](own), rows=list(rows), part=part)
+
+
+def damage(text: str) -> str:
+    """Leave out 60 percent of a text's words, drawn from torch's generator; one stays."""
+    words = text.split()
+    kept = [
+        word for word, draw in zip(words, torch.rand(len(words)), strict=True) if draw > DELETED
+    ]
+    if not kept and words:
+        kept = [words[int(torch.randint(len(words), ()))]]
+    return " ".join(kept)
 
 
 def _others(documents: Sequence[list[str]], number: int | None) -> list[list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from raybert.corpus.sources import find_files, open_file, open_parquet
 from raybert.errors import InputError
 from raybert.losses import LabelKind, Loss, check_columns, check_labels, pad_labels
 from raybert.losses.choose import LABEL_COLUMNS
-from raybert.training.settings import DataSettings
+from raybert.training.columns import is_list, is_text, shaped
+from raybert.training.data_settings import DataSettings, MixtureSettings
+from raybert.training.joined_texts import JoinedTexts
 
 DATASETS_FILE = "dataset_info.json"
 """The file by which a folder of the `datasets` library is known."""
@@ -31,14 +33,24 @@ class TrainingData:
     Args:
         table: the columns, in the order the loss takes them.
         where: what to call the data in messages.
+        joined: texts of the columns that hold ids.
+        also: further datasets, each with columns of its own.
 
     Raises:
-        InputError: there are no rows or no text columns, or a cell holds no text.
+        InputError: there are no rows or no text columns, a cell holds no text, or an id has none.
     """
 
-    def __init__(self, table: pa.Table, where: str = "the data") -> None:
+    def __init__(
+        self,
+        table: pa.Table,
+        where: str = "the data",
+        joined: Mapping[str, JoinedTexts] | None = None,
+        also: Sequence[TrainingData] = (),
+    ) -> None:
         self.table = table.combine_chunks()
         self.where = where
+        self.joined = dict(joined or {})
+        self.parts = [self, *also]
         self.label = next((name for name in table.column_names if name in LABEL_COLUMNS), None)
         self.columns = [name for name in table.column_names if name not in LABEL_COLUMNS]
         if not len(table):
@@ -46,22 +58,32 @@ class TrainingData:
         if not self.columns:
             raise InputError(f"{where}: there is no text column beside {self.label}")
         for name in self.columns:
-            _check_texts(self.table.column(name), name, where)
+            if name not in self.joined:
+                _check_texts(self.table.column(name), name, where)
+        self.places = {
+            name: texts.places(self.table.column(name), name) for name, texts in self.joined.items()
+        }
 
     def __len__(self) -> int:
-        return len(self.table)
+        return sum(len(part.table) for part in self.parts)
 
     def texts(self, column: str, rows: Sequence[int]) -> list[Any]:
         """Return a column's texts at `rows`."""
-        texts: list[Any] = self.table.column(column).take(pa.array(rows, pa.int64())).to_pylist()
+        numbers = pa.array(rows, pa.int64())
+        if column in self.joined:
+            return list(self.joined[column].take(self.places[column].take(numbers)))
+        texts: list[Any] = self.table.column(column).take(numbers).to_pylist()
         return texts
 
     def labels(self, rows: Sequence[int], kind: LabelKind) -> Tensor | None:
         """Return the labels at `rows` as a loss takes them; None where there is no label."""
         if self.label is None:
             return None
-        values = self.table.column(self.label).take(pa.array(rows, pa.int64())).to_pylist()
-        return label_tensor(values, kind, self.where)
+        column = self.table.column(self.label).take(pa.array(rows, pa.int64()))
+        if pa.types.is_fixed_size_list(column.type) and not column.null_count:
+            values = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+            return torch.from_numpy(values.copy()).reshape(len(column), -1).float()
+        return label_tensor(column.to_pylist(), kind, self.where)
 
     def fit(self, loss: Loss) -> None:
         """Check that these rows can train a loss.
@@ -70,7 +92,7 @@ class TrainingData:
             InputError: wrong columns, or a label that the loss does not allow.
         """
         check_columns(loss, self.table.column_names, self.where)
-        labels = self.labels(range(len(self)), loss.labels)
+        labels = self.labels(range(len(self.table)), loss.labels)
         if labels is not None:
             check_labels(loss, labels, self.where)
             if loss.labels is LabelKind.LIST:
@@ -92,10 +114,16 @@ class TrainingData:
 
     @property
     def fingerprint(self) -> str:
-        """Content hash of columns and rows."""
+        """Content hash of columns and rows of all parts, and of the texts ids stand for."""
+        tables = [part.table for part in self.parts] + [
+            pa.table({"id": joined.ids, "text": joined.texts})
+            for part in self.parts
+            for joined in part.joined.values()
+        ]
         sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, self.table.schema) as writer:
-            writer.write_table(self.table)
+        for table in tables:
+            with pa.ipc.new_stream(sink, table.schema) as writer:
+                writer.write_table(table.combine_chunks())
         return hash_bytes(memoryview(sink.getvalue()))
 
 
@@ -106,21 +134,40 @@ def open_data(settings: DataSettings, where: str = "data") -> TrainingData:
         InputError: no such file or column, unreadable, empty, or without text.
     """
     told = f"{where} {', '.join(settings.files)}"
+    joined = {
+        column: JoinedTexts(table.column(texts.id_column), table.column(texts.text_column), name)
+        for column, texts in settings.texts.items()
+        for name in [f"{where}.texts.{column} {', '.join(texts.files)}"]
+        for table in [_with_columns(texts.files, name, (texts.id_column, texts.text_column))]
+    }
+    further = settings.also if isinstance(settings, MixtureSettings) else {}
+    also = [open_data(part, f"{where}.also.{name}") for name, part in further.items()]
+    table = shaped(read_rows(settings.files, told), settings, told)
+    data = TrainingData(table, told, joined, also)
+    for setting in ("prompts", "routes", "texts"):
+        for column in getattr(settings, setting):
+            if column not in data.columns:
+                raise InputError(
+                    f"{told}: no column {column!r} for data.{setting}; there are "
+                    f"{', '.join(data.columns)}"
+                )
+    return data
+
+
+def read_rows(files: Sequence[str], where: str) -> pa.Table:
+    """Read files, folders and globs as one table.
+
+    Raises:
+        InputError: there is no such file, or it cannot be read.
+    """
     try:
-        table = pa.concat_tables(
-            [part for name in settings.files for part in _tables(name)], promote_options="default"
+        return pa.concat_tables(
+            [part for name in files for part in _tables(name)], promote_options="default"
         )
     except InputError as error:
-        raise InputError(f"{told}: {error}") from None
+        raise InputError(f"{where}: {error}") from None
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise InputError(f"{told}: cannot be read: {str(error).splitlines()[0]}") from None
-    data = TrainingData(_selected(table, settings, told)[: settings.rows], told)
-    for column in settings.prompts:
-        if column not in data.columns:
-            raise InputError(
-                f"{told}: no column {column!r} for a prompt; there are {', '.join(data.columns)}"
-            )
-    return data
+        raise InputError(f"{where}: cannot be read: {str(error).splitlines()[0]}") from None
 
 
 def label_tensor(values: Sequence[Any], kind: LabelKind, where: str = "the data") -> Tensor:
@@ -168,25 +215,21 @@ def _table(uri: str, kind: str) -> pa.Table:
         return pa_csv.read_csv(file, parse_options=dialect)
 
 
-def _selected(table: pa.Table, settings: DataSettings, where: str) -> pa.Table:
-    """Return the chosen columns under their new names, in order."""
-    if not settings.columns:
-        return table
-    for source in settings.columns.values():
-        if source not in table.column_names:
+def _with_columns(files: Sequence[str], where: str, needed: Sequence[str]) -> pa.Table:
+    """Read a table that must have some columns."""
+    table = read_rows(files, where)
+    for name in needed:
+        if name not in table.column_names:
             raise InputError(
-                f"{where}: no column {source!r}; the columns are {', '.join(table.column_names)}"
+                f"{where}: no column {name!r}; the columns are {', '.join(table.column_names)}"
             )
-    return pa.table(
-        [table.column(source) for source in settings.columns.values()], list(settings.columns)
-    )
+    return table
 
 
 def _check_texts(column: pa.ChunkedArray, name: str, where: str) -> None:
     """Refuse a column that holds something else than texts, or lists of them."""
     kind = column.type
-    inner = kind.value_type if pa.types.is_list(kind) or pa.types.is_large_list(kind) else kind
-    if not (pa.types.is_string(inner) or pa.types.is_large_string(inner)):
+    if not is_text(kind.value_type if is_list(kind) else kind):
         raise InputError(
             f"{where}: column {name!r} holds {kind}, not text; choose columns with data.columns"
         )

@@ -6,14 +6,17 @@ from raybert.corpus import Columns
 from raybert.corpus.texts import read_texts
 from raybert.errors import InputError, SettingsError
 from raybert.evaluation import (
+    BinaryClassificationEvaluator,
     EmbeddingSimilarityEvaluator,
     Evaluator,
     InformationRetrievalEvaluator,
     SequentialEvaluator,
+    TranslationEvaluator,
     read_qrels,
 )
 from raybert.training.data import open_data
-from raybert.training.settings import DataSettings, EvaluationSettings
+from raybert.training.data_settings import DataSettings
+from raybert.training.settings import EvaluationSettings
 
 
 def open_evaluator(settings: EvaluationSettings, family: str) -> Evaluator | None:
@@ -29,7 +32,16 @@ def open_evaluator(settings: EvaluationSettings, family: str) -> Evaluator | Non
     if any(retrieval):
         found.append(_retrieval(settings, family))
     if settings.pairs is not None:
-        found.append(_graded_pairs(settings.pairs))
+        left, right, grades = _pairs(settings.pairs, "pairs")
+        found.append(EmbeddingSimilarityEvaluator(left, right, grades))
+    if settings.labelled is not None:
+        left, right, labels = _pairs(settings.labelled, "labelled")
+        found.append(BinaryClassificationEvaluator(left, right, [int(each) for each in labels]))
+    if settings.translations is not None:
+        if family == "cross":
+            raise SettingsError("evaluation.translations: a cross-encoder makes no vectors")
+        left, right, _ = _pairs(settings.translations, "translations", labelled=False)
+        found.append(TranslationEvaluator(left, right))
     if len(found) > 1:
         return SequentialEvaluator(found)
     return found[0] if found else None
@@ -47,15 +59,22 @@ def _retrieval(settings: EvaluationSettings, family: str) -> Evaluator:
     return InformationRetrievalEvaluator(queries, corpus, read_qrels(settings.qrels))
 
 
-def _graded_pairs(settings: DataSettings) -> Evaluator:
-    """Return the graded pairs that settings name."""
-    data = open_data(settings, "evaluation.pairs")
-    if len(data.columns) != 2 or data.label is None:
+def _pairs(
+    settings: DataSettings, name: str, *, labelled: bool = True
+) -> tuple[list[str], list[str], list[float]]:
+    """Return the pairs that settings name, and their labels.
+
+    Raises:
+        InputError: there are not two text columns, or no label where one is needed.
+    """
+    data = open_data(settings, f"evaluation.{name}")
+    if len(data.columns) != 2 or labelled != (data.label is not None):
+        needed = "two text columns and a label are" if labelled else "two text columns alone are"
         raise InputError(
-            f"{data.where}: two text columns and a label are needed; there are "
-            f"{', '.join(data.table.column_names)}"
+            f"{data.where}: {needed} needed; there are {', '.join(data.table.column_names)}"
         )
     rows = range(len(data))
     left, right = (data.texts(column, rows) for column in data.columns)
-    grades = [float(value) for value in data.table.column(data.label).to_pylist()]
-    return EmbeddingSimilarityEvaluator(left, right, grades)
+    if data.label is None:
+        return left, right, []
+    return left, right, [float(value) for value in data.table.column(data.label).to_pylist()]

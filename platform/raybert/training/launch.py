@@ -13,6 +13,7 @@ from raybert.settings import fault, set_environment
 from raybert.tracking import Run, reopen_run
 from raybert.tracking.store import NullStore
 from raybert.training.build import Job, make_training
+from raybert.training.companions import told
 from raybert.training.data import TrainingData
 from raybert.training.loop import MAIN, train
 from raybert.training.ranks import on_first
@@ -49,7 +50,7 @@ def _train(job: Job, run: Run, data: TrainingData | None = None) -> Outcome:
     training.log = lambda values, step: run.metrics(values, step)
     training.send_log = run.flush
     progress = train(training)
-    loss = type(getattr(training.loss, "loss", training.loss)).__name__
+    loss = told(training.loss)
     outcome = Outcome(
         steps=progress.step,
         loss=loss,

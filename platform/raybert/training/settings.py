@@ -2,35 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from raybert.settings import JobSettings, Names, Settings
-
-
-class DataSettings(Settings):
-    """Rows to train on: text columns in order, and a label where the loss needs one."""
-
-    files: Names
-    """Parquet, JSONL, CSV or TSV files (paths, folders, globs, remote), or a `datasets` folder."""
-    columns: dict[str, str] = Field(default_factory=dict)
-    """Column to use -> column of the data, in order (`{anchor: question, positive: answer}`);
-    default: all columns of the data as they are. The label is called label, labels, score or
-    scores."""
-    prompts: dict[str, str] = Field(default_factory=dict)
-    """Column -> text to put before its texts."""
-    rows: int | None = Field(None, ge=1)
-    """Use the first so many rows; default: all."""
-
-
-class LossSettings(Settings):
-    """The loss, by name."""
-
-    name: str | None = None
-    """Name of the loss, see docs/losses.md; default: what fits the model and the columns."""
-    settings: dict[str, Any] = Field(default_factory=dict)
-    """The loss's own settings."""
+from raybert.training.data_settings import DataSettings, LossSettings, MixtureSettings
 
 
 class BatchSettings(Settings):
@@ -105,6 +82,11 @@ class EvaluationSettings(Settings):
     """Retrieval: judgements."""
     pairs: DataSettings | None = None
     """Graded pairs: two text columns and a score, measured by correlation."""
+    labelled: DataSettings | None = None
+    """Labelled pairs: two text columns and a label 0 or 1 (a cross-encoder of several labels: its
+    class), measured by how well a threshold tells them apart."""
+    translations: DataSettings | None = None
+    """Two text columns, each row a text and its translation, found again both ways."""
     every: int | None = Field(None, ge=1)
     """Steps between two measurements; default: at the end of each epoch."""
     metric: str | None = None
@@ -137,7 +119,7 @@ class TrainingSettings(JobSettings):
 
     model: str
     """Model folder to start from, or a hub's name."""
-    data: DataSettings
+    data: MixtureSettings
     """Rows to train on."""
     loss: LossSettings = LossSettings()
     """The loss."""

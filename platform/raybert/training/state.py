@@ -14,7 +14,7 @@ from raybert.evaluation import Evaluator
 from raybert.losses import Loss
 from raybert.sampling import RankBatches
 from raybert.training.checkpoint import Checkpoints, State, random_state, restore_random
-from raybert.training.collate import Collate
+from raybert.training.collate import Collate, MixedCollate
 from raybert.training.optimizer import Schedule
 from raybert.training.ranks import gathered, on_first, rank
 from raybert.training.settings import TrainingSettings
@@ -56,7 +56,7 @@ class Training:
     encoder: Encoder
     loss: Loss
     step: Step
-    collate: Collate
+    collate: Collate | MixedCollate
     batches: RankBatches
     optimizer: torch.optim.Optimizer
     schedule: Schedule
@@ -77,7 +77,7 @@ class Training:
     def parameters(self) -> list[nn.Parameter]:
         """What is trained: of the model and of the loss."""
         both = (*self.encoder.model.parameters(), *self.loss.parameters())
-        return [parameter for parameter in both if parameter.requires_grad]
+        return list(dict.fromkeys(each for each in both if each.requires_grad))
 
 
 def save(training: Training) -> None:
