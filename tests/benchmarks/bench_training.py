@@ -142,6 +142,7 @@ def beside_the_reference(options: argparse.Namespace) -> None:
     for _ in range(options.rounds):
         for name, found in rounds.items():
             found.append(measured(name))
+            print(f"{name}: {found[-1]['seconds']:.2f} s", flush=True)
     middle = {
         name: {key: statistics.median(each[key] for each in found) for key in found[0]}
         for name, found in rounds.items()

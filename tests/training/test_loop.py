@@ -58,8 +58,9 @@ def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
         {"batch": {"size": 16, "accumulate": 2}},
         {"batch": {"size": 32, "cached_rows": 8}},
         {"loss": {"name": "MatryoshkaLoss", "settings": MATRYOSHKA}},
+        {"lora": {"rank": 4, "dropout": 0.1, "layers": ["query", "value"]}},
     ],
-    ids=["plain", "accumulated", "cached", "matryoshka"],
+    ids=["plain", "accumulated", "cached", "matryoshka", "lora"],
 )
 def test_a_stopped_training_goes_on_to_the_very_same_weights(
     make_job: Callable[..., Job], tmp_path: Path, changes: dict[str, Any]
@@ -96,6 +97,30 @@ def test_a_stopped_training_goes_on_to_the_very_same_weights(
     again = make_training(make_job(**given))
     assert train(again).step == 12
     assert same(weights(again), weights(whole))
+
+
+@pytest.mark.parametrize(
+    ("scale", "tolerance"),
+    [({"gradient_checkpointing": True}, 0.0), ({"compile": "aot_eager"}, 1e-5)],
+    ids=["gradient_checkpointing", "compile"],
+)
+def test_how_it_is_computed_changes_no_number(
+    make_job: Callable[..., Job], tmp_path: Path, scale: dict[str, Any], tolerance: float
+) -> None:
+    found = []
+    for name, more in (("plain", {}), ("other", scale)):
+        training = make_training(
+            make_job(
+                dropout=0.1 if tolerance == 0 else 0.0,
+                out=str(tmp_path / name),
+                schedule={"max_steps": 3, "learning_rate": 1e-3},
+                scale={"device": "cpu", **more},
+            )
+        )
+        train(training)
+        found.append(list(weights(training).values()))
+    for known, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, known, rtol=0, atol=tolerance)
 
 
 def test_a_checkpoint_of_another_training_is_refused(make_job: Callable[..., Job]) -> None:

@@ -108,7 +108,10 @@ def test_a_tracking_server_that_goes_away_stops_no_training(
     assert DenseEncoder(job.settings.out).encode(["a text"]).shape == (1, 32)
     (spool,) = Spool.left(uri)
 
-    run_training(make_job(tracking_uri=uri, seed=1, out=f"{job.settings.out}-2"), "train_dense")
+    lora = {"rank": 4, "layers": ["query", "value"]}
+    second = make_job(tracking_uri=uri, lora=lora, out=f"{job.settings.out}-2")
+    run_training(second, "train_dense")
+    assert DenseEncoder(second.settings.out).encode(["a text"]).shape == (1, 32)
     assert Spool.left(uri) == []
     client = mlflow.MlflowClient(tracking_uri=uri)
     steps = [each.step for each in client.get_metric_history(spool.run_id, "loss")]

@@ -77,7 +77,11 @@ class Registry:
         logged = self.log(name, source, run_id=run_id, usage=usage)
         self._create(name)
         made = self._client.create_model_version(
-            name, source=f"models:/{logged}", run_id=run_id, model_id=logged
+            name,
+            source=f"models:/{logged}",
+            run_id=run_id,
+            model_id=logged,
+            await_creation_for=0,  # the store has it when it answers; waiting would be printed
         )
         return self._read(made)
 

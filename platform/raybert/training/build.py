@@ -24,6 +24,7 @@ from raybert.training.feed import Feed, make_feed
 from raybert.training.gather import world_size
 from raybert.training.mini_batches import MiniBatches
 from raybert.training.optimizer import Schedule, make_optimizer
+from raybert.training.prepare import prepare
 from raybert.training.ranks import rank, same_weights
 from raybert.training.settings import ScaleSettings, TrainingSettings
 from raybert.training.state import Training
@@ -60,7 +61,7 @@ class Job:
 
     def signature(self, data: TrainingData) -> str:
         """Return what two trainings share only if one may go on from the other's checkpoint."""
-        parts = {"model", "data", "loss", "batch", "schedule", "max_seq_length", "seed"}
+        parts = {"model", "data", "loss", "batch", "schedule", "lora", "max_seq_length", "seed"}
         return fingerprint(
             {
                 **self.settings.model_dump(mode="json", include=parts),
@@ -84,6 +85,7 @@ def make_training(job: Job, data: TrainingData | None = None) -> Training:
     data = data or open_data(settings.data)
     seed_all(settings.seed)
     encoder = _open(job)
+    prepare(encoder, settings)
     feed = make_feed(settings, job.family, data, encoder, world_size())
     loss = feed.loss.to(encoder.device)
     same_weights(encoder.model)

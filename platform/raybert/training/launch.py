@@ -8,7 +8,8 @@ from typing import Any
 
 from raybert.corpus.cluster import cluster_size, connect
 from raybert.devices import cpu_count, set_threads
-from raybert.errors import InputError, PlatformError, RaybertError
+from raybert.errors import InputError, PlatformError, RaybertError, SettingsError
+from raybert.modules.lora import merge_lora
 from raybert.settings import fault, set_environment
 from raybert.tracking import Run, reopen_run
 from raybert.tracking.store import NullStore
@@ -18,7 +19,7 @@ from raybert.training.data import TrainingData
 from raybert.training.loop import MAIN, train
 from raybert.training.ranks import on_first
 from raybert.training.saving import Outcome, save_model
-from raybert.training.settings import TrainingSettings
+from raybert.training.settings import ScaleSettings, TrainingSettings
 
 START_TIMEOUT_S = "300"
 """Seconds a group of workers may take to start; Ray's own 60 is short on a busy machine."""
@@ -50,6 +51,7 @@ def _train(job: Job, run: Run, data: TrainingData | None = None) -> Outcome:
     training.log = lambda values, step: run.metrics(values, step)
     training.send_log = run.flush
     progress = train(training)
+    merge_lora(training.encoder.model)
     loss = told(training.loss)
     outcome = Outcome(
         steps=progress.step,
@@ -85,7 +87,7 @@ def _on_ray(job: Job, run: Run) -> Outcome:
             "threads": scale.threads or max(1, cpu_count() // scale.workers),
         },
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
-        scaling_config=ray.train.ScalingConfig(num_workers=scale.workers, use_gpu=gpu),
+        scaling_config=ray.train.ScalingConfig(num_workers=_workers(scale), use_gpu=gpu),
         run_config=ray.train.RunConfig(
             name="ray",
             storage_path=job.checkpoints.absolute,
@@ -101,6 +103,20 @@ def _on_ray(job: Job, run: Run) -> Outcome:
     if outcome.fault is not None:
         raise InputError(outcome.fault)
     return outcome
+
+
+def _workers(scale: ScaleSettings) -> int | tuple[int, int]:
+    """Return how many workers Ray Train may start: a number, or fewest and most.
+
+    Raises:
+        SettingsError: the fewest are more than the most.
+    """
+    least = scale.least_workers
+    if least is None or least == scale.workers:
+        return scale.workers
+    if least > scale.workers:
+        raise SettingsError(f"scale.least_workers {least}: scale.workers is {scale.workers}")
+    return least, scale.workers
 
 
 def _worker(config: Mapping[str, Any]) -> Outcome:

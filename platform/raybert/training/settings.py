@@ -67,8 +67,30 @@ class ScaleSettings(Settings):
     it."""
     threads: int | None = Field(None, ge=1)
     """CPU threads a worker; default: this machine's cores shared out."""
+    least_workers: int | None = Field(None, ge=1)
+    """Go on with as few workers, where nodes are lost and none comes in their place, and with
+    `workers` when one does. `batch.size` is that of all workers, so the learning rate stays."""
     retries: int = Field(3, ge=0)
     """How often training goes on from its last checkpoint after a worker or node died."""
+    gradient_checkpointing: bool = False
+    """Keep the inputs of layers only and compute their inside again for the gradient: less
+    memory, a third more work, the same numbers."""
+    compile: str | None = None
+    """Back end of torch.compile for the transformer (`inductor`); default: not compiled."""
+
+
+class LoraSettings(Settings):
+    """Low-rank adapters (arXiv:2106.09685), added to the transformer's weights at the end."""
+
+    rank: int = Field(16, ge=1)
+    """Width of an adapter."""
+    alpha: float = Field(32.0, gt=0)
+    """Strength: the adapter's product is scaled by alpha / rank."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of an adapter's inputs dropped while training."""
+    layers: Names = Field(default_factory=list)
+    """Linear layers that get one, by the last part of their name (`query`, `value`); default:
+    what peft chooses for the architecture."""
 
 
 class EvaluationSettings(Settings):
@@ -133,6 +155,8 @@ class TrainingSettings(JobSettings):
     """Measuring on the way."""
     saving: SavingSettings = SavingSettings()
     """Checkpoints and log."""
+    lora: LoraSettings | None = None
+    """Train low-rank adapters instead of all weights (extra `peft`)."""
     max_seq_length: int | None = Field(None, ge=1)
     """Cut texts to this many tokens; default: the model's own limit."""
     seed: int = 42
