@@ -130,8 +130,8 @@ def operations(model: Any, lengths: Sequence[int]) -> float:
     """Return the floating-point operations that texts cost: products, and attention."""
     layers, width = model.config.num_hidden_layers, model.config.hidden_size
     linear = [part.weight for part in model.modules() if isinstance(part, torch.nn.Linear)]
-    in_stack = sum(weight.numel() for weight in linear if weight.shape[0] < model.config.vocab_size)
-    return float(sum(2 * in_stack * n + 4 * n * n * width * layers for n in lengths))
+    weights = sum(weight.numel() for weight in linear)
+    return float(sum(2 * weights * n + 4 * n * n * width * layers for n in lengths))
 
 
 def matrix_rate(clock: Callable[[], float]) -> float:
@@ -182,10 +182,10 @@ def main() -> None:
         f"{options.clock} clock, greatest difference {difference:.1e}, "
         f"padding {1 - sum(lengths) / computed:.1%}, {share:.0%} of the cores' matrix rate"
     )
-    print(f"{'':38} {'seconds':>8} {'texts/s':>8} {'tokens/s':>9} {'MiB':>6} {'ratio':>6}")
+    print(f"{'':56} {'seconds':>8} {'texts/s':>8} {'tokens/s':>9} {'MiB':>6} {'ratio':>6}")
     for each, seconds in taken.items():
         rates = f"{len(texts) / seconds:8.1f} {sum(lengths) / seconds:9.0f} {memory[each]:6.0f}"
-        print(f"{each:38} {seconds:8.2f} {rates} {best / seconds:6.2f}")
+        print(f"{each:56} {seconds:8.2f} {rates} {best / seconds:6.2f}")
 
 
 if __name__ == "__main__":

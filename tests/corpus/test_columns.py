@@ -9,8 +9,9 @@ from transformers import BertConfig, BertForMaskedLM
 from raybert import SparseEncoder
 from raybert.corpus import Encoding
 from raybert.corpus.columns import open_columns, vector_table
-from raybert.errors import ModelError
+from raybert.errors import InputError, ModelError
 from raybert.modules import Tokenization
+from raybert.vectors.quantization import Ranges
 
 TEXTS = ["what is ray", "", "embeddings " * 9]
 
@@ -38,7 +39,17 @@ def test_dense_vectors_keep_their_numbers() -> None:
     stored = vector_table(vectors)["vector"]
     assert stored.to_pylist() == [[1, -2, 3], None, [4, 5, -6]]
     assert vector_table(vectors, "float16")["vector"].type == pa.list_(pa.float16(), 3)
-    assert vector_table(vectors[[0, 2]], "ubinary")["vector"].to_pylist() == [[160], [192]]
+    assert vector_table(vectors, "ubinary")["vector"].to_pylist() == [[160], None, [192]]
+
+
+def test_bytes_are_cut_by_the_ranges_that_are_given() -> None:
+    ranges = Ranges.from_lists([[1, 5, -60], [4, 20, -3]])
+    vectors = np.array([[-1, 15, 1], [np.inf, 0, 0], [2.5, 12.5, -30]], np.float32)
+    stored = vector_table(vectors, "int8", ranges)["vector"]
+    assert stored.to_pylist() == [[-128, 42, 127], None, [-1, -1, 6]]
+    assert vector_table(vectors, "uint8", ranges)["vector"].to_pylist()[0] == [0, 170, 255]
+    with pytest.raises(InputError, match="a batch has none of its own"):
+        vector_table(vectors, "int8")
 
 
 def test_sparse_vectors_are_those_of_the_encoder(splade: Path) -> None:

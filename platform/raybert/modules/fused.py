@@ -35,7 +35,7 @@ DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
 """Names of the instructions that multiply bytes and sum without overflow."""
 
 TINY = 1e-12
-"""Stands in for the scale of a row of zeros."""
+"""Stands in for the span of a row whose values are all the same."""
 
 
 class Layer(NamedTuple):
@@ -131,19 +131,23 @@ class QuantizedLinear:
         self.scales = weight.abs().amax(dim=1).clamp_(min=TINY) / most
         bytes_ = (weight / self.scales[:, None]).round_().to(torch.int8)
         self.weight = torch.ops.onednn.qlinear_prepack(bytes_, [PACKING_TOKENS, weight.shape[1]])
+        self.sums = (bytes_.sum(dim=1) * self.scales)[None]
         self.zeros = torch.zeros(len(weight), dtype=torch.int32)
         self.bias = torch.cat([linear.bias.detach() for linear in linears])
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return W x + b."""
-        scale = x.abs().amax(dim=1, keepdim=True).clamp_(min=TINY) / 127
-        # Cutting off the fraction of what is positive, plus a half, is rounding.
-        bytes_ = (x / scale).add_(128.5).to(torch.uint8)
+        """Return W x + b: with x = low + scale · bytes, W x is scale · W bytes + low · W 1."""
+        # Sixteen times as fast as aminmax along a dimension.
+        low, high = x.amin(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)
+        scale = (high - low).clamp_(min=TINY) / 255
+        # From float to int8 and its sign bit turned is nine times as fast as from float to uint8.
+        signed = (x / scale).add_(-128 - low / scale).round_().to(torch.int8)
+        bytes_ = signed.view(torch.uint8).bitwise_xor_(128)
         y: Tensor = torch.ops.onednn.qlinear_pointwise(
-            bytes_, 1.0, 128, self.weight, self.scales, self.zeros, None,
+            bytes_, 1.0, 0, self.weight, self.scales, self.zeros, None,
             1.0, 0, torch.float32, "none", [], "",
         )  # fmt: skip
-        return y.mul_(scale).add_(self.bias)
+        return y.mul_(scale).add_(torch.addmm(self.bias, low, self.sums))
 
     def activated(self, x: Tensor, activation: tuple[str, str]) -> Tensor:
         """Return f(W x + b)."""
