@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import xxhash
 
+from raybert.artifacts import Folder, Input, Manifest, write_manifest, write_table
 from raybert.corpus.columns import vector_table
 from raybert.records import BatchUsage, TokenizedTexts
 
@@ -69,3 +70,25 @@ class LetterModel:
 @pytest.fixture
 def letter_model() -> LetterModel:
     return LetterModel()
+
+
+@pytest.fixture
+def write_embeddings(tmp_path: Path) -> Callable[..., str]:
+    """Return a function that writes vectors as an embeddings artifact of some shards."""
+
+    def write(name: str, vectors: Any, shards: int, ids: Any = None, model: str = "m") -> str:
+        folder = Folder(tmp_path / name)
+        ids = ids or [f"q{n}" for n in range(len(vectors))]
+        written = []
+        for at, rows in enumerate(np.array_split(np.arange(len(vectors)), shards)):
+            flat = pa.array(vectors[rows].reshape(-1))
+            column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+            table = pa.table({"id": [ids[row] for row in rows], "vector": column})
+            written.append(write_table(folder, f"shards/{at:05d}.parquet", table))
+        model_input = Input(kind="model", uri=model, fingerprint=model)
+        write_manifest(
+            folder, Manifest(kind="embeddings", shards=tuple(written), inputs=(model_input,))
+        )
+        return str(folder)
+
+    return write

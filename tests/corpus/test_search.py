@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from raybert.artifacts import Folder, Input, Manifest, write_manifest, write_table
 from raybert.corpus.search import Join, join_topk, read_ids, scores_of
 from raybert.errors import ArtifactError, InputError
 from raybert.vectors import blocks_of, exact_topk
@@ -22,28 +20,6 @@ QUERIES = RNG.normal(size=(90, 12)).astype(np.float32)
 CORPUS = RNG.normal(size=(400, 12)).astype(np.float32)
 CORPUS[200:260] = CORPUS[3]
 IDS = [f"d{n:04d}" for n in RNG.permutation(400)]
-
-
-@pytest.fixture
-def write_embeddings(tmp_path: Path) -> WriteEmbeddings:
-    """Return a function that writes vectors as an embeddings artifact of some shards."""
-
-    def write(name: str, vectors: Any, shards: int, ids: Any = None, model: str = "m") -> str:
-        folder = Folder(tmp_path / name)
-        ids = ids or [f"q{n}" for n in range(len(vectors))]
-        written = []
-        for at, rows in enumerate(np.array_split(np.arange(len(vectors)), shards)):
-            flat = pa.array(vectors[rows].reshape(-1))
-            column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-            table = pa.table({"id": [ids[row] for row in rows], "vector": column})
-            written.append(write_table(folder, f"shards/{at:05d}.parquet", table))
-        model_input = Input(kind="model", uri=model, fingerprint=model)
-        write_manifest(
-            folder, Manifest(kind="embeddings", shards=tuple(written), inputs=(model_input,))
-        )
-        return str(folder)
-
-    return write
 
 
 def joined(join: Join, **options: Any) -> tuple[Any, Any]:

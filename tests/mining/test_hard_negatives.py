@@ -377,3 +377,31 @@ def test_zero_vectors_have_no_neighbour_and_do_no_harm(real: Any) -> None:
 def test_unknown_format_is_refused() -> None:
     with pytest.raises(InputError, match="output_format 'quads': allowed are triplet, n-tuple"):
         mined_by_hand(output_format="quads")
+
+
+def test_a_teacher_and_a_share_of_the_positive_take_planted_answers_out(real: Any) -> None:
+    """Each text has a second version in the corpus that nobody labelled; the teacher is noisy."""
+    count = len(real.texts)
+    rng = np.random.default_rng(0)
+    second = real.text_vectors + rng.normal(size=real.text_vectors.shape) * 0.01
+    corpus = np.concatenate([real.text_vectors, second]).astype(np.float32)
+    queries = np.arange(count)
+    positives = Positives.of(queries, queries, count)
+
+    def teacher(asked: Any, rows: Any) -> Any:
+        lots = [zlib.crc32(f"{q} {r}".encode()) / 2**32 for q, r in zip(asked, rows, strict=True)]
+        return (rows % count == asked) + 0.3 * (np.array(lots) - 0.5)
+
+    def mined(rules: NegativeRules, judge: Any = None) -> Any:
+        found = mine_hard_negatives(real.title_vectors, corpus, positives, rules, teacher=judge)
+        return [set(row[row >= 0].tolist()) for row in found.rows]
+
+    before = mined(NegativeRules(num_negatives=5))
+    after = mined(NegativeRules(num_negatives=2 * count, percent_of_positive=95), teacher)
+    planted = [query for query in queries if query + count in before[query]]
+    assert len(planted) > 0.7 * count, "without a rule the planted answers are mined"
+    removed = [query for query in planted if query + count not in after[query]]
+    assert len(removed) >= 0.5 * len(planted)
+    true = [(query, row) for query in queries for row in before[query] if row % count != query]
+    kept = [row in after[query] for query, row in true]
+    assert sum(kept) >= 0.8 * len(kept)

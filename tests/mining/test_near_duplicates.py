@@ -29,8 +29,9 @@ def test_the_row_to_keep_is_told_by_a_rule() -> None:
     assert group_duplicates(pairs, 3, keep="best", scores=[0.1, 0.2, 0.3]).kept.tolist() == [2]
     with pytest.raises(InputError, match="keep 'shortest': allowed are first, longest, best"):
         group_duplicates(pairs, 3, keep="shortest")
-    with pytest.raises(InputError, match="keep 'best' needs best of 3 rows"):
-        group_duplicates(pairs, 3, keep="best")
+    assert group_duplicates(pairs, 3, keep="best").kept.tolist() == [1], "nearest to the others"
+    with pytest.raises(InputError, match="keep 'longest' needs longest of 3 rows"):
+        group_duplicates(pairs, 3, keep="longest")
 
 
 def test_no_pairs_make_no_groups() -> None:

@@ -12,7 +12,7 @@ from sentence_transformers.util import paraphrase_mining_embeddings as oracle
 from raybert.errors import InputError
 from raybert.mining import mine_paraphrases
 from raybert.mining import paraphrases as step
-from raybert.vectors.nearest import prepared, products
+from raybert.vectors.nearest import pair_scores, prepared
 
 
 def listed(pairs: Any) -> list[tuple[float, int, int]]:
@@ -74,7 +74,9 @@ def brute_force(
     vectors: Any, top_k: int, max_pairs: int, threshold: float | None
 ) -> list[tuple[float, int, int]]:
     units = prepared(vectors, "cosine")
-    scores = products(units, units).numpy().copy()
+    count = len(units)
+    rows, columns = np.divmod(np.arange(count**2), count)
+    scores = pair_scores(units, units, rows, columns).reshape(count, count)
     np.fill_diagonal(scores, -np.inf)
     if threshold is not None:
         scores[scores < np.float32(threshold)] = -np.inf

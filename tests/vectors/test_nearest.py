@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raybert.errors import InputError
 from raybert.vectors import blocks_of, exact_topk
+from raybert.vectors.bounds import Bounds
 from raybert.vectors.nearest import nearest, pair_scores, prepared
 from raybert.vectors.topk import MISSING
 
@@ -64,6 +66,47 @@ def test_scores_of_pairs_are_those_of_the_search() -> None:
         assert np.abs(known - found.scores.reshape(-1)).max() < 1e-5
 
 
+def test_bounds_and_threads_find_what_comparing_with_all_finds() -> None:
+    """Rows with a few strong directions, more than one block of cells, and copies that tie."""
+    rng = np.random.default_rng(4)
+    rows = rng.normal(size=(6000, 48)) * np.linspace(3, 0.1, 48)
+    rows[3000:3040] = rows[5]
+    corpus = prepared(rows, "cosine")
+    queries = prepared(rows[::2] + rng.normal(size=(3000, 48)) * 0.2, "cosine")
+    fitted = Bounds.fit(queries, corpus, 20, len(corpus))
+    assert fitted.directions is not None
+    over = fitted.of(queries) @ fitted.of(corpus).T
+    assert (over >= queries @ corpus.T).all()
+    threads = torch.get_num_threads()
+    found = nearest(queries, corpus, 20, bounds=fitted)
+    torch.set_num_threads(3)
+    again = nearest(queries, corpus, 20)
+    assert torch.get_num_threads() == 3
+    torch.set_num_threads(threads)
+    plain = nearest(queries, corpus, 20, bounds=Bounds())
+    for other in (again, plain):
+        assert (found.orders == other.orders).all()
+        assert (found.scores == other.scores).all()
+    expected = exact_topk(queries[:300], blocks_of(corpus), 20)
+    assert np.abs(found.scores[:300] - expected.scores).max() < 1e-6
+    assert (found.orders[:300] == expected.orders).mean() > 0.999
+    above = nearest(queries, corpus, 20, least=0.9)
+    assert (above.orders == np.where(found.scores >= 0.9, found.orders, MISSING)).all()
+
+
+def test_orders_may_stand_in_any_order_and_a_search_goes_on_from_what_was_found() -> None:
+    rng = np.random.default_rng(5)
+    rows = prepared(rng.integers(-1, 2, (500, 6)), "dot")
+    orders = rng.permutation(500)
+    found = nearest(rows[:50], rows, 9, orders=orders, similarity="dot")
+    at = np.argsort(orders)
+    expected = nearest(rows[:50], rows[at], 9, similarity="dot")
+    assert (found.orders == expected.orders).all()
+    half = nearest(rows[:50], rows[:200], 9, orders=orders[:200], similarity="dot")
+    done = nearest(rows[:50], rows[200:], 9, orders=orders[200:], similarity="dot", found=half)
+    assert (done.orders == found.orders).all()
+
+
 def test_a_corpus_smaller_than_k_leaves_places_empty() -> None:
     rows = prepared(np.eye(3), "cosine")
     found = nearest(rows, rows[:2], 4)
@@ -77,8 +120,6 @@ def test_bad_arguments_are_refused() -> None:
         nearest(rows, rows, 0)
     with pytest.raises(InputError, match="3 and 2 wide"):
         nearest(rows, rows[:, :2], 1)
-    with pytest.raises(InputError, match="orders must rise"):
-        nearest(rows, rows, 1, orders=np.array([2, 1, 0]))
     with pytest.raises(InputError, match="corpus: row 1 holds NaN"):
         prepared(np.array([[1.0, 2.0], [np.nan, 0]]), "cosine", "corpus")
     with pytest.raises(InputError, match=r"of shape \(3,\)"):

@@ -12,15 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from raybert.errors import InputError
-from raybert.vectors.nearest import Matrix, nearest, prepared
+from raybert.vectors.bounds import Matrix
+from raybert.vectors.nearest import nearest, prepared
 
-_SAMPLE = 50_000
+SAMPLE = 50_000
 """Rows that centres are learnt from at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clusters:
-    """The cluster of each row, [N], from 0, and the centres [C, D] of unit rows."""
+    """The cluster of each row, [N], from 0 or -1 for none, and the centres [C, D] of unit rows."""
 
     labels: npt.NDArray[np.int64]
     centres: Matrix
@@ -28,7 +29,7 @@ class Clusters:
     @property
     def sizes(self) -> npt.NDArray[np.int64]:
         """Rows in each cluster."""
-        return np.bincount(self.labels, minlength=len(self.centres))
+        return np.bincount(self.labels[self.labels >= 0], minlength=len(self.centres))
 
 
 def kmeans(
@@ -39,16 +40,27 @@ def kmeans(
     Raises:
         InputError: fewer rows than clusters, fewer than one cluster, NaN values.
     """
+    rows = prepared(vectors, "cosine")
+    step = max(1, -(-len(rows) // SAMPLE))
+    centres = learn_centres(rows[::step], clusters, seed=seed, mini_batch=mini_batch)
+    return Clusters(assign(rows, centres), centres)
+
+
+def learn_centres(
+    rows: Matrix, clusters: int, *, seed: int = 0, mini_batch: bool = False
+) -> Matrix:
+    """Learn `clusters` centres [C, D] from unit rows; a sample of a corpus will do.
+
+    Raises:
+        InputError: fewer rows than clusters, fewer than one cluster.
+    """
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
-    rows = prepared(vectors, "cosine")
     if not 1 <= clusters <= len(rows):
         raise InputError(f"clusters {clusters}: 1 to {len(rows)}, the number of rows")
-    picked = np.random.default_rng(seed).permutation(len(rows))[:_SAMPLE]
     chosen = MiniBatchKMeans if mini_batch else KMeans
-    model = chosen(clusters, random_state=seed, n_init=3).fit(rows[np.sort(picked)])
-    centres = prepared(model.cluster_centers_, "cosine")
-    return Clusters(assign(rows, centres), centres)
+    model = chosen(clusters, random_state=seed, n_init=3).fit(rows)
+    return prepared(model.cluster_centers_, "cosine")
 
 
 def assign(rows: Matrix, centres: Matrix) -> npt.NDArray[np.int64]:

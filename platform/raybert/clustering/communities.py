@@ -8,21 +8,25 @@ Shapes: N rows, D width.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from raybert.errors import InputError
+from raybert.vectors.bounds import Bounds, Cells, Matrix
 from raybert.vectors.nearest import (
     CORPUS_TILE,
     QUERY_TILE,
-    Matrix,
+    Bounded,
     Rows,
-    falling,
+    in_threads,
     prepared,
-    products,
+    ranking,
+    reaching,
 )
+from raybert.vectors.topk import Scores
 
 
 def community_detection(
@@ -32,7 +36,7 @@ def community_detection(
 ) -> list[list[int]]:
     """Find communities; rows that belong to none are left out.
 
-    Memory holds one tile of products, and which rows are near to those of the tile.
+    Memory holds one tile of bounds, and which rows are near to those of the tile.
 
     Args:
         vectors: [N, D].
@@ -50,21 +54,30 @@ def community_detection(
         raise InputError(f"min_community_size {min_community_size}: at least 1 is allowed")
     if len(vectors) < min_community_size:
         return []
-    rows = prepared(np.asarray(vectors), "cosine")
-    tiles = (rows[start : start + QUERY_TILE] for start in range(0, len(rows), QUERY_TILE))
-    sizes = np.concatenate(
-        [np.bincount(_near(tile, rows, threshold).tall, minlength=len(tile)) for tile in tiles]
-    )
+    near = NearRows.of(prepared(np.asarray(vectors), "cosine"), threshold)
+    return chosen_communities(near.sizes(), near.members, min_community_size)
+
+
+def chosen_communities(
+    sizes: Rows, members_of: Callable[[Rows], list[Rows]], min_community_size: int
+) -> list[list[int]]:
+    """Choose communities by the greedy rule.
+
+    Args:
+        sizes: [N] how many rows are near to each, itself counted.
+        members_of: gives for some rows those near to each, by falling cosine.
+        min_community_size: rows in a community at least.
+    """
     centres = np.flatnonzero(sizes >= min_community_size)
     centres = centres[np.argsort(-sizes[centres], kind="stable")]
-    used = np.zeros(len(rows), bool)
+    used = np.zeros(len(sizes), bool)
     communities: list[list[int]] = []
     for start in range(0, len(centres), QUERY_TILE):
         part = centres[start : start + QUERY_TILE]
         part = part[~used[part]]
         if not len(part):
             continue
-        for centre, members in zip(part.tolist(), _members(rows, part, threshold), strict=True):
+        for centre, members in zip(part.tolist(), members_of(part), strict=True):
             free = members[~used[members]]
             if not used[centre] and len(free) >= min_community_size:
                 community = [centre, *free[free != centre].tolist()]
@@ -73,28 +86,49 @@ def community_detection(
     return sorted(communities, key=len, reverse=True)
 
 
-class _Near(NamedTuple):
-    """Rows that are near to those of a tile, row by row, by falling cosine."""
+class NearRows(NamedTuple):
+    """Which rows of a set are near to which: at or above the threshold."""
 
-    tall: Rows
-    wide: Rows
+    sides: Bounded
+    bounds: Bounds
+    threshold: float
+
+    @classmethod
+    def of(cls, rows: Matrix, threshold: float) -> NearRows:
+        """Make ready to compare unit rows [N, D]."""
+        bounds = Bounds.fit(rows, rows, len(rows), len(rows), threshold)
+        return cls(Bounded.of(rows, Cells.of(rows).sorted(rows), bounds), bounds, threshold)
+
+    def sizes(self) -> Rows:
+        """Return how many rows are near to each."""
+        sizes = np.empty(len(self.sides.at), np.int64)
+
+        def count(start: int) -> None:
+            tile = self.sides.tile(start, QUERY_TILE)
+            parts = [rows for rows, _, _ in self.pairs(tile)]
+            sizes[tile.at] = np.bincount(np.concatenate(parts), minlength=len(tile.at))
+
+        for _ in in_threads(count, range(0, len(sizes), QUERY_TILE)):
+            pass
+        return sizes
+
+    def members(self, centres: Rows) -> list[Rows]:
+        """Return the rows near to each centre, by falling cosine."""
+        found = [*self.pairs(Bounded.of(self.sides.rows, centres, self.bounds))]
+        rows, others, cosines = (np.concatenate(part) for part in zip(*found, strict=True))
+        return members_by_row(rows, others, cosines, len(centres))
+
+    def pairs(self, tile: Bounded) -> Iterator[tuple[Rows, Rows, Scores]]:
+        """Yield pairs (place in the tile, row, cosine)."""
+        floor = np.full(len(tile.at), self.threshold, np.float32)
+        for start in range(0, len(self.sides.at), CORPUS_TILE):
+            other = self.sides.tile(start, CORPUS_TILE)
+            rows, columns, cosines = reaching(tile, other, floor)
+            yield rows, other.at[columns], cosines
 
 
-def _near(tile: Matrix, rows: Matrix, threshold: float) -> _Near:
-    tall, wide, scores = [], [], []
-    for start in range(0, len(rows), CORPUS_TILE):
-        cosines = products(tile, rows[start : start + CORPUS_TILE]).numpy()
-        own, other = np.nonzero(cosines >= np.float32(threshold))
-        tall.append(own)
-        wide.append(other + start)
-        scores.append(cosines[own, other])
-    own, cosine = np.concatenate(tall), np.concatenate(scores)
-    order = np.argsort((own << 32) + falling(cosine), kind="stable")
-    return _Near(own[order], np.concatenate(wide)[order])
-
-
-def _members(rows: Matrix, centres: Rows, threshold: float) -> list[Rows]:
-    """Return the rows near to each centre, by falling cosine."""
-    near = _near(rows[centres], rows, threshold)
-    counts = np.bincount(near.tall, minlength=len(centres))
-    return np.split(near.wide, np.cumsum(counts)[:-1])
+def members_by_row(rows: Rows, others: Rows, cosines: Scores, count: int) -> list[Rows]:
+    """Split pairs by their row, each row's others by falling cosine."""
+    order = ranking(rows, others, cosines)
+    counts = np.bincount(rows, minlength=count)
+    return np.split(others[order], np.cumsum(counts)[:-1])

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from raybert.clustering.cells import Clusters
 from raybert.errors import InputError
-from raybert.vectors.nearest import Matrix
+from raybert.vectors.bounds import Matrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ def describe_topics(
     rows: Matrix,
     clusters: Clusters,
     *,
+    at: npt.NDArray[np.int64] | None = None,
     words: int = 10,
     examples: int = 3,
 ) -> list[Topic]:
@@ -45,21 +46,24 @@ def describe_topics(
 
     Args:
         texts: [N].
-        rows: [N, D] unit rows.
-        clusters: the cluster of each row.
+        rows: [M, D] unit rows, of which examples are taken.
+        clusters: the cluster of each row [N], -1 where it has none.
+        at: [M] the numbers of `rows` among all, rising; None where they are all.
         words: words a topic.
         examples: rows a topic.
 
     Raises:
         InputError: another number of texts than rows.
     """
-    if not len(texts) == len(rows) == len(clusters.labels):
+    at = np.arange(len(texts), dtype=np.int64) if at is None else at
+    if len(texts) != len(clusters.labels) or len(rows) != len(at):
         raise InputError(f"{len(texts)} texts, {len(rows)} rows, {len(clusters.labels)} labels")
     weights, names = _weights(texts, clusters)
-    cosines = np.einsum("nd,nd->n", rows, clusters.centres[clusters.labels])
+    cosines = np.full(len(texts), -np.inf, np.float32)
+    cosines[at] = np.einsum("nd,nd->n", rows, clusters.centres[clusters.labels[at]])
     topics = []
     for number, size in enumerate(clusters.sizes.tolist()):
-        members = np.flatnonzero(clusters.labels == number)
+        members = at[clusters.labels[at] == number]
         central = members[np.argsort(-cosines[members], kind="stable")[:examples]]
         best = np.argsort(-weights[number], kind="stable")[:words]
         named = tuple(
@@ -78,8 +82,9 @@ def _weights(texts: Sequence[str], clusters: Clusters) -> tuple[npt.NDArray[np.f
         counts = counter.fit_transform(texts)
     except ValueError:  # no text has a word
         return np.zeros((len(clusters.centres), 0)), []
+    inside = np.flatnonzero(clusters.labels >= 0)
     members = csr_matrix(
-        (np.ones(len(texts)), (clusters.labels, np.arange(len(texts)))),
+        (np.ones(len(inside)), (clusters.labels[inside], inside)),
         shape=(len(clusters.centres), len(texts)),
     )
     by_cluster = np.asarray((members @ counts).todense(), dtype=np.float64)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,8 @@ from raybert.errors import ArtifactError, InputError
 from raybert.index.source import Embeddings
 from raybert.records import ID
 from raybert.settings import Settings
-from raybert.vectors.nearest import Rows, nearest, pair_scores, prepared
+from raybert.vectors.bounds import Bounds
+from raybert.vectors.nearest import PRODUCTS, Rows, nearest, pair_scores, prepared
 from raybert.vectors.topk import MISSING, Scores, TopK
 
 PROGRESS = "progress"
@@ -51,6 +52,7 @@ class Join:
         out: folder the neighbours are written to, under `progress/`.
         k: neighbours a query; filled with row -1 and score -inf where the corpus is smaller.
         similarity: one of `SIMILARITIES`.
+        least: the score of a neighbour at least.
     """
 
     queries: Embeddings
@@ -58,12 +60,19 @@ class Join:
     out: Folder
     k: int
     similarity: str
+    least: float = -np.inf
 
     @classmethod
     def open(
-        cls, queries: str, corpus: str, out: str, k: int, similarity: str | None = None
+        cls,
+        queries: str,
+        corpus: str,
+        out: str,
+        k: int,
+        similarity: str | None = None,
+        least: float | None = None,
     ) -> Join:
-        """Open both sides.
+        """Open both sides; `least` None lets any row be a neighbour.
 
         Raises:
             ArtifactError: no embeddings there, or the two are of different models.
@@ -78,13 +87,15 @@ class Join:
             )
         if k < 1:
             raise InputError(f"top-k {k}: at least 1 is allowed")
-        return cls(left, right, Folder(Folder(out).absolute), k, similarity or right.metric)
+        floor = -np.inf if least is None else least
+        folder = Folder(Folder(out).absolute)
+        return cls(left, right, folder, k, similarity or right.metric, floor)
 
     @property
     def id(self) -> str:
         """Hash of what decides the result; how it is cut is no part of it."""
         sides = [side.manifest.fingerprint for side in (self.queries, self.corpus)]
-        return fingerprint([*sides, self.k, self.similarity])[:16]
+        return fingerprint([*sides, self.k, self.similarity, str(self.least)])[:16]
 
     @property
     def place(self) -> str:
@@ -108,6 +119,14 @@ class Join:
         return TopK(scores.reshape(-1, self.k), rows.reshape(-1, self.k))
 
 
+class _Work(NamedTuple):
+    """What every task must know: the join, each corpus row's rank by id, how tiles are bounded."""
+
+    join: Join
+    ranks: Rows
+    bounds: Bounds
+
+
 def join_topk(join: Join, *, workers: int = 0, corpus_parts: int = 0) -> Iterator[JoinReceipt]:
     """Run what is left of a join; yields receipts as query shards are done.
 
@@ -129,7 +148,7 @@ def join_topk(join: Join, *, workers: int = 0, corpus_parts: int = 0) -> Iterato
     connect()
     workers = workers or max(1, int(cluster_size()[0]))
     parts = _parts(len(join.corpus.manifest.shards), corpus_parts or -(-workers // len(waiting)))
-    shared = ray.put((join, _ranks(join.corpus)))
+    shared = ray.put(_Work(join, _ranks(join.corpus), _bounds(join)))
     compare = ray.remote(num_cpus=1, max_retries=3)(_compare)
     finish = ray.remote(num_cpus=0.1, max_retries=3)(_finish)
     running: list[Any] = []
@@ -183,35 +202,51 @@ def _parts(shards: int, wanted: int) -> list[tuple[int, ...]]:
     return [tuple(run.tolist()) for run in runs]
 
 
-def _vectors(side: Embeddings, number: int, similarity: str) -> npt.NDArray[np.float32]:
-    """Read one shard, ready to be compared."""
+def _bounds(join: Join) -> Bounds:
+    """Learn from the first shards how tiles are bounded."""
+    if join.similarity not in PRODUCTS:
+        return Bounds()
+    queries, corpus = (
+        shard_vectors(side, 0, join.similarity) for side in (join.queries, join.corpus)
+    )
+    if queries.shape[1] != corpus.shape[1]:
+        return Bounds()
+    return Bounds.fit(queries, corpus, join.k, join.corpus.manifest.rows, join.least)
+
+
+def shard_vectors(side: Embeddings, number: int, similarity: str) -> npt.NDArray[np.float32]:
+    """Return the vectors [N, D] of one shard, ready to be compared."""
     one = side.manifest.model_copy(update={"shards": (side.manifest.shards[number],)})
     (_, vectors) = next(Embeddings(side.folder, one).tables())
     return prepared(vectors, similarity, side.folder.path(side.manifest.shards[number].file))
 
 
-def _compare(shared: tuple[Join, Rows], at: int, part: Sequence[int]) -> TopK:
+def _compare(work: _Work, at: int, part: Sequence[int]) -> TopK:
     """Compare one query shard with some corpus shards; orders are ranks by id."""
-    join, ranks = shared
+    join = work.join
     set_threads(1)
-    queries = _vectors(join.queries, at, join.similarity)
+    queries = shard_vectors(join.queries, at, join.similarity)
     sizes = [shard.rows for shard in join.corpus.manifest.shards]
     found = TopK.empty(len(queries), join.k)
     for number in part:
-        corpus = _vectors(join.corpus, number, join.similarity)
+        corpus = shard_vectors(join.corpus, number, join.similarity)
         first = sum(sizes[:number])
-        own = ranks[first : first + len(corpus)]
-        order = np.argsort(own)
-        near = nearest(
-            queries, corpus[order], join.k, orders=own[order], similarity=join.similarity
+        found = nearest(
+            queries,
+            corpus,
+            join.k,
+            orders=work.ranks[first : first + len(corpus)],
+            similarity=join.similarity,
+            least=join.least,
+            bounds=work.bounds,
+            found=found,
         )
-        found = found.merge(near)
     return found
 
 
-def _finish(shared: tuple[Join, Rows], at: int, *parts: TopK) -> str:
+def _finish(work: _Work, at: int, *parts: TopK) -> str:
     """Merge what was found for a query shard, write it, then its receipt."""
-    join, ranks = shared
+    join, ranks = work.join, work.ranks
     found = parts[0]
     for part in parts[1:]:
         found = found.merge(part)

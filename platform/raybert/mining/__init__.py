@@ -7,6 +7,7 @@ from raybert.mining.negative_tables import Texts, negatives_table
 from raybert.mining.paraphrases import mine_paraphrases
 from raybert.mining.positives import Positives
 from raybert.mining.rules import NegativeRules
+from raybert.mining.sanity import SanityRules, sane_pairs
 from raybert.mining.teacher import Teacher, text_teacher
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Negatives",
     "Neighbours",
     "Positives",
+    "SanityRules",
     "Teacher",
     "Texts",
     "best_threshold",
@@ -26,5 +28,6 @@ __all__ = [
     "mine_hard_negatives",
     "mine_paraphrases",
     "negatives_table",
+    "sane_pairs",
     "text_teacher",
 ]

@@ -60,8 +60,8 @@ def group_duplicates(
     Args:
         pairs: pairs above the threshold that makes a duplicate.
         rows: N, all rows.
-        keep: `first` keeps the first row, `longest` the longest text, `best` the highest score;
-            the first among equals.
+        keep: `first` keeps the first row, `longest` the longest text, `best` the highest score,
+            which without `scores` is the sum of its pairs'; the first among equals.
         lengths: [N], for `longest`.
         scores: [N], for `best`.
 
@@ -73,6 +73,9 @@ def group_duplicates(
     """
     if keep not in KEEP:
         raise InputError(f"keep {keep!r}: allowed are {', '.join(KEEP)}")
+    if keep == "best" and scores is None:
+        ends = np.concatenate([pairs.left, pairs.right])
+        scores = np.bincount(ends, np.tile(pairs.scores, 2), minlength=rows).tolist()
     worth = {"first": [0] * rows, "longest": lengths, "best": scores}[keep]
     if worth is None or len(worth) != rows:
         raise InputError(f"keep {keep!r} needs {keep} of {rows} rows to be told by")

@@ -1,38 +1,73 @@
-"""Nearest neighbours in bulk: many queries against many rows, at the speed of a matrix product.
+"""Nearest neighbours in bulk: many queries against many rows, exact, below a full product's cost.
 
-Where `exact_topk` merges lists tile by tile, this keeps for every query the score a candidate
-must reach, so that of a tile of products only the few that reach it are looked at again. Scores
-are computed in tiles of one fixed shape and equal scores ordered by `order`, so results do not
-depend on how queries and corpus are cut. Shapes: Q queries, N rows, D width, K results.
+For every query the score is kept that a candidate must reach. A tile of pairs is first bounded
+(`Bounds`); only pairs whose bound reaches it are multiplied in full. A pair's score is summed for
+itself and equal scores are ordered by `order`, so a result does not depend on how queries and
+corpus are cut, or on threads. Shapes: Q queries, N rows, D width, K results, P pairs.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
+import faiss
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from raybert.errors import InputError
+from raybert.vectors.bounds import Bounds, Cells, Matrix, Tiles
 from raybert.vectors.similarity import pick_similarity
-from raybert.vectors.topk import Orders, Scores, TopK, exact_topk
+from raybert.vectors.topk import MISSING, Orders, Scores, TopK, exact_topk
 
 Rows: TypeAlias = npt.NDArray[np.int64]
-Matrix: TypeAlias = npt.NDArray[np.float32]
+T = TypeVar("T")
+R = TypeVar("R")
+_faiss: Any = faiss
 
 QUERY_TILE = 1024
 CORPUS_TILE = 1024
-_PRODUCTS = ("cosine", "dot")
+_BLOCK = 64 * CORPUS_TILE
+PRODUCTS = ("cosine", "dot")
 _PAIRS = 2048
+_UNIT = 4e-7
+"""How far from 1 a length may be that rounding explains."""
+
+
+class Bounded(NamedTuple):
+    """Some rows of a matrix [N, D]: the rows `at` [M], and their bounds [M, H + 1]."""
+
+    rows: Matrix
+    at: Rows
+    bounds: Matrix
+
+    @classmethod
+    def of(cls, rows: Matrix, at: Rows, bounds: Bounds) -> Bounded:
+        """Bound the rows `at`; holds a copy of a few of them at a time."""
+        narrow = np.empty((len(at), bounds.width(rows.shape[1])), np.float32)
+        for start in range(0, len(at), _PAIRS):
+            part = slice(start, start + _PAIRS)
+            narrow[part] = bounds.of(rows[at[part]])
+        return cls(rows, at, narrow)
+
+    def tile(self, start: int, count: int) -> Bounded:
+        """Return `count` of them from `start` on."""
+        part = slice(start, start + count)
+        return Bounded(self.rows, self.at[part], self.bounds[part])
+
+    def scores(self, other: Bounded, rows: Rows, columns: Rows) -> Scores:
+        """Return the products of pairs, each by itself."""
+        return pair_scores(self.rows, other.rows, self.at[rows], other.at[columns])
 
 
 def prepared(vectors: npt.NDArray[Any], similarity: str, where: str = "vectors") -> Matrix:
     """Return [N, D] float32 rows ready for `nearest`: scaled to length 1 for the cosine.
 
-    Each row is scaled by itself; a zero row stays zero.
+    Each row is scaled by itself; a zero row stays zero, and a row of length 1 as it is. Where
+    nothing is to be changed the vectors themselves are returned.
 
     Raises:
         InputError: not two dimensions, NaN or infinite values, unknown similarity.
@@ -40,15 +75,19 @@ def prepared(vectors: npt.NDArray[Any], similarity: str, where: str = "vectors")
     pick_similarity(similarity)
     if vectors.ndim != 2:
         raise InputError(f"{where} of shape {vectors.shape}: rows of one width are expected")
-    rows = np.array(vectors, dtype=np.float32, order="C")
+    rows = np.require(vectors, np.float32, ["C", "W"])
     for start in range(0, len(rows), _PAIRS):
         part = rows[start : start + _PAIRS]
-        lengths = np.sqrt(np.square(part, dtype=np.float64).sum(axis=1, keepdims=True))
+        lengths = np.sqrt(np.einsum("nd,nd->n", part, part, dtype=np.float64))
         if not np.isfinite(lengths).all():
             bad = start + int(np.flatnonzero(~np.isfinite(lengths))[0])
             raise InputError(f"{where}: row {bad} holds NaN or infinite values")
-        if similarity == "cosine":
-            np.divide(part, np.maximum(lengths, 1e-12), out=part, casting="same_kind")
+        wrong = np.flatnonzero(np.abs(lengths - 1) > _UNIT)
+        if similarity == "cosine" and len(wrong):
+            if np.may_share_memory(rows, vectors):
+                rows = rows.copy()
+            scale = np.maximum(lengths[wrong, None], 1e-12)
+            rows[start + wrong] = (part[wrong] / scale).astype(np.float32)
     return rows
 
 
@@ -59,37 +98,41 @@ def nearest(
     *,
     orders: Orders | None = None,
     similarity: str = "cosine",
+    least: float = -np.inf,
+    bounds: Bounds | None = None,
+    found: TopK | None = None,
 ) -> TopK:
     """Find the `k` most similar rows of the corpus for every query, by comparing with all.
 
-    Memory beside the arguments and the result is some tens of megabytes.
+    Uses as many threads as torch has. Memory beside arguments and result is some tens of megabytes.
 
     Args:
         queries: [Q, D], as `prepared` returns them.
         corpus: [N, D], likewise.
-        k: results a query; filled with `MISSING` where the corpus is smaller.
-        orders: [N] rising, by which equal scores are ordered; the row if None.
+        k: results a query; filled with `MISSING` where fewer rows reach `least`.
+        orders: [N], by which equal scores are ordered; the row if None.
         similarity: one of `SIMILARITIES`.
+        least: the score of a neighbour at least.
+        bounds: how tiles are bounded; fitted here if None.
+        found: the best among other rows of the corpus, to go on from.
 
     Raises:
-        InputError: k below 1, another width, orders that do not rise.
+        InputError: k below 1, another width.
     """
     if k < 1:
         raise InputError(f"top-k {k}: at least 1 is allowed")
     if queries.shape[1] != corpus.shape[1]:
         raise InputError(f"vectors {queries.shape[1]} and {corpus.shape[1]} wide: one width needed")
     known = np.arange(len(corpus), dtype=np.int64) if orders is None else orders
-    if (np.diff(known) < 0).any():
-        raise InputError("orders must rise with the rows of the corpus")
-    if similarity not in _PRODUCTS:
-        return exact_topk(queries, [(corpus, known)], k, similarity=similarity)
-    found = TopK.empty(len(queries), k)
-    for start in range(0, len(queries), QUERY_TILE):
-        tile = queries[start : start + QUERY_TILE]
-        rows, columns, scores = _search(tile, corpus, k)
-        places = places_in_row(rows, len(tile))
-        found.scores[start + rows, places] = scores
-        found.orders[start + rows, places] = known[columns]
+    start = TopK.empty(len(queries), k) if found is None else found
+    found = TopK(start.scores.copy(), start.orders.copy())
+    if similarity not in PRODUCTS:
+        other = exact_topk(queries, [(corpus, known)], k, similarity=similarity)
+        return _above(found.merge(other), least)
+    bounds = bounds or Bounds.fit(queries, corpus, k, len(corpus), least)
+    for first in range(0, len(corpus), _BLOCK):
+        block = slice(first, first + _BLOCK)
+        _search_block(queries, corpus[block], known[block], bounds, found, least)
     return found
 
 
@@ -98,63 +141,85 @@ def pair_scores(
 ) -> Scores:
     """Return the similarity of `left[rows[i]]` and `right[columns[i]]`, [P], each by itself.
 
-    Products are summed in float64; `left` and `right` are as `prepared` returns them.
+    A pair's score is the same to the last bit wherever it is asked for, and from either side;
+    `left` and `right` are as `prepared` returns them.
     """
     scores = np.empty(len(rows), np.float32)
+    if similarity in PRODUCTS:
+        at, to = (np.ascontiguousarray(side, np.int64) for side in (rows, columns))
+        pointers = (_faiss.swig_ptr(x) for x in (left, at, right, to, scores))
+        _faiss.pairwise_indexed_inner_product(left.shape[1], len(rows), *pointers)
+        return scores
     pairwise = pick_similarity(similarity).pairwise
     for start in range(0, len(rows), _PAIRS):
         part = slice(start, start + _PAIRS)
-        a, b = left[rows[part]], right[columns[part]]
-        if similarity in _PRODUCTS:
-            scores[part] = np.multiply(a, b, dtype=np.float64).sum(axis=1)
-        else:
-            scores[part] = pairwise(a, b).numpy()
+        scores[part] = pairwise(left[rows[part]], right[columns[part]]).numpy()
     return scores
 
 
 class Candidates:
-    """Pairs (row, column, score) of a tile of queries that may still be among the K best.
+    """Pairs (row, order, score) of a tile of queries that may still be among the K best.
 
-    Columns must be added in rising order, which settles ties. `floor` [Q] is what a new
-    candidate must reach.
+    `floor` [Q] is what a new candidate must reach.
+
+    Args:
+        found: the lists of these queries, to start from and to write to.
+        least: the score of any.
     """
 
-    def __init__(self, queries: int, k: int) -> None:
-        self.floor = np.full(queries, -np.inf, np.float32)
-        self._queries, self._k = queries, k
-        self._parts: list[tuple[Rows, Rows, Scores]] = []
-        self._held = self._settled = 0
+    def __init__(self, found: TopK, least: float) -> None:
+        self._scores, self._orders = found.scores, found.orders
+        self._queries, self.k = self._scores.shape
+        self.floor = np.maximum(self._scores[:, -1], np.float32(least))
+        rows, places = np.nonzero(self._orders != MISSING)
+        self._parts = [(rows, self._orders[rows, places], self._scores[rows, places])]
+        self._held = self._settled = len(rows)
 
-    def add(self, rows: Rows, columns: Rows, scores: Scores) -> None:
+    def add(self, rows: Rows, orders: Orders, scores: Scores) -> None:
         """Take candidates; now and then drop those that can no longer win."""
-        self._parts.append((rows, columns, scores))
+        self._parts.append((rows, orders, scores))
         self._held += len(rows)
-        if self._held > 1.5 * self._settled + 8 * self._queries:
+        if self._held > 1.2 * self._settled + self._queries:
             self.settle()
 
-    def settle(self) -> tuple[Rows, Rows, Scores]:
-        """Return the K best so far, by row and falling score; raise the floor."""
-        if not self._parts:
-            return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
-        rows, columns, scores = (np.concatenate(part) for part in zip(*self._parts, strict=True))
-        order = np.argsort((rows << 32) + falling(scores), kind="stable")
-        rows = rows[order]
-        kept = places_in_row(rows, self._queries) < self._k
-        order, rows = order[kept], rows[kept]
-        columns, scores = columns[order], scores[order]
-        last = np.cumsum(np.bincount(rows, minlength=self._queries))
-        full = np.diff(last, prepend=0) == self._k
-        self.floor[full] = scores[last[full] - 1]
-        self._parts, self._held = [(rows, columns, scores)], len(rows)
+    def settle(self) -> None:
+        """Write the K best so far, raise the floor."""
+        rows, orders, scores = (np.concatenate(part) for part in zip(*self._parts, strict=True))
+        order = ranking(rows, orders, scores)
+        places = places_in_row(rows[order], self._queries)
+        order, places = order[places < self.k], places[places < self.k]
+        rows, orders, scores = rows[order], orders[order], scores[order]
+        self._scores[rows, places], self._orders[rows, places] = scores, orders
+        np.maximum(self.floor, self._scores[:, -1], out=self.floor)
+        self._parts, self._held = [(rows, orders, scores)], len(rows)
         self._settled = len(rows)
-        return rows, columns, scores
 
 
-def products(queries: Matrix, corpus: Matrix) -> Tensor:
-    """Return the products of two tiles [A, D] x [B, D], computed in the one fixed shape."""
-    tall = _padded(torch.from_numpy(queries), QUERY_TILE)
-    wide = _padded(torch.from_numpy(corpus), CORPUS_TILE)
-    return (tall @ wide.T)[: len(queries), : len(corpus)]
+def reaching(left: Bounded, right: Bounded, floor: Scores) -> tuple[Rows, Rows, Scores]:
+    """Return the pairs of two tiles, (row, column, score), that reach the floor of their row."""
+    over = torch.from_numpy(left.bounds) @ torch.from_numpy(right.bounds).T
+    reached = over >= torch.from_numpy(floor)[:, None]
+    rows, columns = np.divmod(np.flatnonzero(reached.numpy()), len(right.at))
+    scores = left.scores(right, rows, columns)
+    kept = np.flatnonzero(scores >= floor[rows])
+    return rows[kept], columns[kept], scores[kept]
+
+
+def first_floor(left: Bounded, right: Bounded, k: int) -> Scores:
+    """Return for every row of a tile a score that `k` rows of the other reach, else -inf."""
+    if len(right.at) < k:
+        return np.full(len(left.at), -np.inf, np.float32)
+    over = torch.from_numpy(left.bounds) @ torch.from_numpy(right.bounds).T
+    columns = over.topk(k, dim=1).indices.numpy().reshape(-1)
+    rows = np.repeat(np.arange(len(left.at), dtype=np.int64), k)
+    scores = left.scores(right, rows, columns)
+    return np.asarray(scores.reshape(-1, k).min(axis=1))
+
+
+def ranking(rows: Rows, orders: Orders, scores: Scores) -> Rows:
+    """Return the order of pairs by row, falling score, then `orders`."""
+    keys = (rows << 32) + falling(scores)
+    return np.lexsort((orders, keys))
 
 
 def falling(scores: Scores) -> Rows:
@@ -170,20 +235,62 @@ def places_in_row(rows: Rows, count: int) -> Rows:
     return np.asarray(np.arange(len(rows)) - (np.cumsum(counts) - counts)[rows])
 
 
-def _search(tile: Matrix, corpus: Matrix, k: int) -> tuple[Rows, Rows, Scores]:
-    """Return the K best of every query of a tile, by row and falling score."""
-    candidates = Candidates(len(tile), k)
-    for start in range(0, len(corpus), CORPUS_TILE):
-        scores = products(tile, corpus[start : start + CORPUS_TILE])
-        width = scores.shape[1]
-        if start == 0 and width > k:
-            candidates.floor[:] = scores.topk(k, dim=1).values[:, -1].numpy()
-        floor = torch.from_numpy(candidates.floor)
-        places = np.flatnonzero((scores >= floor[:, None]).numpy())
-        rows, columns = np.divmod(places, width)
-        candidates.add(rows, columns + start, scores.numpy()[rows, columns])
-    return candidates.settle()
+def in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Apply work to items in torch's number of threads; yields results in order.
+
+    Only a few results wait at a time. Within the work every operation has one thread.
+    """
+    threads = torch.get_num_threads()
+    waiting = iter(items)
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads, initializer=lambda: _faiss.omp_set_num_threads(1)) as pool:
+            running = [pool.submit(work, item) for item in islice(waiting, 2 * threads)]
+            while running:
+                result = running.pop(0).result()
+                running += [pool.submit(work, item) for item in islice(waiting, 1)]
+                yield result
+    finally:
+        torch.set_num_threads(threads)
 
 
-def _padded(rows: Tensor, length: int) -> Tensor:
-    return rows if len(rows) == length else F.pad(rows, (0, 0, 0, length - len(rows)))
+def _search_block(
+    queries: Matrix, corpus: Matrix, orders: Orders, bounds: Bounds, found: TopK, least: float
+) -> None:
+    """Bring all that a block of the corpus holds into the lists of all queries."""
+    cells = Cells.of(corpus)
+    right = Bounded.of(corpus, cells.sorted(corpus), bounds)
+    tiles = Tiles(cells, right.rows, right.at, CORPUS_TILE)
+    asking = cells.sorted(queries)
+
+    def search(start: int) -> None:
+        tile = asking[start : start + QUERY_TILE]
+        lists = TopK(found.scores[tile], found.orders[tile])
+        left, candidates = Bounded.of(queries, tile, bounds), Candidates(lists, least)
+        for place, at in enumerate(tiles.near(queries[tile])):
+            _compare(left, right.tile(at, CORPUS_TILE), orders, candidates, first=place == 0)
+        candidates.settle()
+        found.scores[tile], found.orders[tile] = lists.scores, lists.orders
+
+    for _ in in_threads(search, range(0, len(queries), QUERY_TILE)):
+        pass
+
+
+def _compare(
+    left: Bounded, right: Bounded, orders: Orders, candidates: Candidates, *, first: bool
+) -> None:
+    """Bring what a tile of the corpus holds into the lists of a tile of queries."""
+    if first and not np.isfinite(candidates.floor).all():
+        floor = first_floor(left, right, candidates.k)
+        np.maximum(candidates.floor, floor, out=candidates.floor)
+    rows, columns, scores = reaching(left, right, candidates.floor)
+    candidates.add(rows, orders[right.at[columns]], scores)
+
+
+def _above(found: TopK, least: float) -> TopK:
+    """Empty the places of rows that score less than `least`."""
+    low = found.scores < least
+    return TopK(
+        np.where(low, -np.inf, found.scores).astype(np.float32),
+        np.where(low, MISSING, found.orders),
+    )
