@@ -20,7 +20,7 @@ from raybert.losses import (
     SoftmaxLoss,
 )
 from raybert.training.data import TrainingData, label_tensor, open_data
-from raybert.training.settings import DataSettings
+from raybert.training.data_settings import DataSettings
 
 TABLE = pa.table({"q": ["a", "b", "c"], "p": ["d", "e", "f"], "y": [1, 0, 1]})
 COLUMNS = {"anchor": "q", "positive": "p"}
