@@ -1,41 +1,47 @@
-"""Cluster a corpus: embeddings in, a cluster for every row and what each cluster is about out.
+"""Cluster a corpus: embeddings in, a cluster for every row, and a report of what each is about.
 
     python pipelines/cluster_corpus.py --embeddings artifacts/demo/embeddings \
         --method kmeans --clusters 20 --out artifacts/clusters
 
-Run the same command again: it does nothing and says so.
+The report is a table, a picture and a page to explore (map.html). Run the same command again: it
+does nothing and says so.
 """
 
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from raybert.clustering import (
-    Clusters,
-    agglomerative,
-    community_detection,
-    describe_topics,
-    kmeans,
-)
-from raybert.corpus.joined import read_embedded_texts, read_vectors
-from raybert.corpus.pairs import done_before, write_result
+from raybert.artifacts import Folder
+from raybert.corpus import Columns
+from raybert.corpus.cluster_report import report_clusters
+from raybert.corpus.clusters import ClusterRules, cluster_rows
+from raybert.corpus.joined import read_embedded_texts
+from raybert.corpus.pairs import Result, produce
 from raybert.corpus.search import read_ids
+from raybert.corpus.sides import SideEncoder
 from raybert.index.source import Embeddings
 from raybert.settings import JobSettings, Names, run_job
-from raybert.tracking import job
-from raybert.vectors.nearest import Matrix, prepared
 
 
 class ClusterCorpus(JobSettings):
     """Cluster a corpus: embeddings in, a cluster for every row and its topic out."""
 
-    embeddings: str
-    """Folder of the embeddings artifact."""
-    method: Literal["kmeans", "mini-batch-kmeans", "agglomerative", "communities"] = "kmeans"
-    """How; communities leave out rows that are near to too few."""
+    embeddings: Names
+    """One folder of embeddings, or files of texts."""
+    model: str | None = None
+    """Model that encodes texts; embeddings must be of it."""
+    text_column: str = "text"
+    """Column that holds the text."""
+    id_column: str = "id"
+    """Column that holds the row's unique id."""
+    label_column: str | None = None
+    """Column that holds the label people gave each text, to judge the clusters by."""
+    method: Literal["kmeans", "mini-batch-kmeans", "agglomerative", "communities", "topics"] = (
+        "kmeans"
+    )
+    """How; communities leave out rows that are near to too few; topics are those of k-means."""
     clusters: int | None = Field(None, ge=1)
     """How many; needed for k-means, and for agglomerative unless --threshold is given."""
     threshold: float | None = Field(None, ge=-1, le=1)
@@ -48,72 +54,54 @@ class ClusterCorpus(JobSettings):
     seed: int = 0
     """Of k-means."""
     corpus: Names | None = None
-    """Where the corpus lies now; default: where it lay when it was encoded."""
+    """Where the texts of embeddings lie now; default: where they lay when they were encoded."""
+    workers: int = Field(0, ge=0)
+    """Tasks at a time; 0: the cluster's cores."""
+    device: str = "auto"
+    """auto, cpu or cuda, for the model."""
 
 
 def main(settings: ClusterCorpus) -> str:
     """Cluster; returns where the clusters lie."""
-    embeddings = Embeddings.open(settings.embeddings)
-    inputs, asked = embeddings.inputs, settings.model_dump(mode="json")
-    if (done := done_before(settings.out, "clusters", asked, inputs)) is not None:
-        print(f"nothing to do: {done.rows:,} rows are clustered already")
-        return settings.out
+    columns = Columns(settings.text_column, settings.id_column)
+    sides = SideEncoder(settings.out, settings.model, columns, settings.workers, settings.device)
+    embeddings = sides.open(settings.embeddings, "corpus")
+    return produce(
+        settings,
+        "cluster_corpus",
+        "clusters",
+        embeddings.inputs,
+        lambda _: _cluster(settings, embeddings),
+    )
 
-    with job(settings, name=f"cluster {Path(settings.out).name}", kind="cluster_corpus") as run:
-        for item in inputs:
-            run.input(item.kind, item.uri, item.fingerprint)
-        texts = read_embedded_texts(embeddings, settings.corpus)
-        rows = prepared(read_vectors(embeddings), "cosine")
-        labels, found = _clusters(settings, rows)
-        inside = np.flatnonzero(labels >= 0)
-        topics = describe_topics(
-            [texts[row] for row in inside], rows[inside], found, words=settings.words
-        )
-        ids = read_ids(embeddings)
-        table = pa.table({"id": ids, "cluster": labels, "text": pa.array(texts, pa.large_string())})
-        details = {
-            "clusters": [
-                {
-                    "number": topic.number,
-                    "size": topic.size,
-                    "words": dict(topic.words),
-                    "examples": [ids[int(inside[row])].as_py() for row in topic.examples],
-                }
-                for topic in topics
-            ]
+
+def _cluster(settings: ClusterCorpus, embeddings: Embeddings) -> Result:
+    """Cluster the rows, then write the report and the table."""
+    rules = ClusterRules(**settings.model_dump(include=set(ClusterRules.model_fields)))
+    found = cluster_rows(embeddings, rules, settings.workers)
+    texts = read_embedded_texts(embeddings, settings.corpus)
+    truth = None
+    if settings.label_column is not None:
+        truth = read_embedded_texts(embeddings, settings.corpus, settings.label_column)
+    report = report_clusters(
+        Folder(settings.out), embeddings, texts, found, truth=truth, words=settings.words
+    )
+    ids = read_ids(embeddings)
+    columns = {"id": ids, "cluster": found.labels, "text": pa.array(texts, pa.large_string())}
+    described = [
+        {
+            "number": topic.number,
+            "size": topic.size,
+            "words": dict(topic.words),
+            "examples": [ids[row].as_py() for row in topic.examples],
         }
-        run.metrics({"clusters": len(topics), "clustered_rows": len(inside)})
-        write_result(
-            settings.out,
-            "clusters",
-            [table],
-            settings=asked,
-            inputs=inputs,
-            details=details,
-            mlflow_run=run.run_id,
-        )
-    for topic in sorted(topics, key=lambda topic: -topic.size)[:10]:
+        for topic in report["topics"]
+    ]
+    for topic in sorted(report["topics"], key=lambda topic: -topic.size)[:10]:
         print(f"{topic.size:6,}  {' '.join(word for word, _ in topic.words[:6])}")
-    print(f"{len(topics):,} clusters of {len(inside):,} among {len(rows):,} rows")
-    return settings.out
-
-
-def _clusters(settings: ClusterCorpus, rows: Matrix) -> tuple[np.ndarray, Clusters]:
-    """Return each row's cluster, -1 for none, and the clusters of the rows that have one."""
-    if settings.method == "communities":
-        threshold = 0.75 if settings.threshold is None else settings.threshold
-        labels = np.full(len(rows), -1, np.int64)
-        communities = community_detection(rows, threshold, settings.min_size)
-        for number, members in enumerate(communities):
-            labels[members] = number
-        centres = rows[[members[0] for members in communities]]
-        return labels, Clusters(labels[labels >= 0], centres)
-    if settings.method == "agglomerative":
-        found = agglomerative(rows, clusters=settings.clusters, threshold=settings.threshold)
-    else:
-        mini_batch = settings.method == "mini-batch-kmeans"
-        found = kmeans(rows, settings.clusters or 0, seed=settings.seed, mini_batch=mini_batch)
-    return found.labels, found
+    said = f"{len(described):,} clusters of {report['clustered']:,} among {len(ids):,} rows; "
+    said += f"the map: {Path(settings.out) / 'map.html'}"
+    return Result(pa.table(columns), {"clusters": described, **report["quality"]}, said)
 
 
 if __name__ == "__main__":

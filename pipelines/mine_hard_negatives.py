@@ -1,49 +1,55 @@
-"""Mine hard negatives: known pairs and embeddings in, a pairs artifact out.
+"""Mine hard negatives: known pairs, a corpus and a model in, a pairs artifact out.
 
-    python pipelines/mine_hard_negatives.py --queries artifacts/queries \
-        --corpus artifacts/embeddings --pairs data/demo/qrels.tsv --rules.relative-margin 0.05 \
-        --out artifacts/negatives
+    python pipelines/mine_hard_negatives.py --pairs data/demo/qrels.tsv \
+        --queries data/demo/queries.parquet --corpus data/demo/docs.parquet \
+        --model all-MiniLM-L6-v2 --rules.relative-margin 0.05 --out artifacts/negatives
 
-Queries and corpus are embeddings of one model, as encode_corpus writes them. What a killed run
-compared is not compared again. The result loads as it is: `datasets.load_dataset("parquet", …)`.
+Pairs may also be two columns of texts: then queries, and the corpus beside the positives, need
+not be given. Queries and corpus may be embeddings that encode_corpus wrote. What a killed run
+encoded or compared is not done again. The result loads as it is with `datasets.load_dataset`.
 """
 
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
 from raybert.artifacts import Input, fingerprint, fingerprint_folder
-from raybert.corpus.joined import read_embedded_texts, rows_of_ids
-from raybert.corpus.pairs import done_before, write_result
-from raybert.corpus.search import Join, join_topk, read_ids, scores_of
+from raybert.corpus import Columns
+from raybert.corpus.joined import known_rows, read_embedded_texts
+from raybert.corpus.negatives import joined_negatives
+from raybert.corpus.pairs import Result, produce
+from raybert.corpus.search import read_ids
+from raybert.corpus.sides import SideEncoder
+from raybert.corpus.text_pairs import LAID_OUT, lay_out_pairs
 from raybert.encoders import CrossEncoder
+from raybert.errors import SettingsError
 from raybert.evaluation import read_qrels
 from raybert.index.source import Embeddings
-from raybert.mining import (
-    NegativeRules,
-    Negatives,
-    Positives,
-    Texts,
-    choose_negatives,
-    negatives_table,
-    text_teacher,
-)
+from raybert.mining import NegativeRules, Positives, Texts, negatives_table, text_teacher
 from raybert.modules import locate_model
 from raybert.settings import JobSettings, Names, run_job
-from raybert.tracking import job
 
 
 class MineHardNegatives(JobSettings):
-    """Mine hard negatives: known pairs and embeddings in, a pairs artifact out."""
+    """Mine hard negatives: known pairs, a corpus and a model in, a pairs artifact out."""
 
-    queries: str
-    """Embeddings of the anchors."""
-    corpus: str
-    """Embeddings of the texts to mine in, of the same model; all positives are among them."""
     pairs: str
-    """Which text answers which anchor: TREC qrels, BEIR's table or Parquet, by id."""
+    """Which text answers which anchor: by id (TREC qrels, BEIR's table), with --queries and
+    --corpus; or a file with two columns of texts."""
+    queries: Names | None = None
+    """The anchors: files of texts, or one folder of embeddings; default: those of --pairs."""
+    corpus: Names | None = None
+    """The texts to mine in, likewise; default: the positives of --pairs."""
+    model: str | None = None
+    """Model that encodes texts; embeddings must be of it."""
+    text_column: str = "text"
+    """Column that holds the text of queries and corpus."""
+    id_column: str = "id"
+    """Column that holds their unique id."""
+    anchor_column: str = "anchor"
+    """Column of --pairs that holds the anchors, where they are texts."""
+    positive_column: str = "positive"
+    """Column of --pairs that holds the texts that answer them."""
     rules: NegativeRules = NegativeRules()
     """What makes a negative."""
     output_format: Literal["triplet", "n-tuple", "labeled-pair", "labeled-list"] = "n-tuple"
@@ -53,93 +59,74 @@ class MineHardNegatives(JobSettings):
     teacher: str | None = None
     """Cross-encoder folder whose scores the rules look at."""
     query_texts: Names | None = None
-    """Where the anchors' texts lie now; default: where they lay when they were encoded."""
+    """Where the texts of embedded queries lie now; default: where they lay when encoded."""
     corpus_texts: Names | None = None
-    """Where the corpus's texts lie now; default: where they lay when they were encoded."""
+    """Where the texts of an embedded corpus lie now; default: where they lay when encoded."""
     workers: int = Field(0, ge=0)
     """Tasks at a time; 0: the cluster's cores."""
     device: str = "auto"
-    """auto, cpu or cuda, for the teacher."""
+    """auto, cpu or cuda, for model and teacher."""
 
 
 def main(settings: MineHardNegatives) -> str:
     """Mine; returns where the pairs lie."""
-    queries, corpus = Embeddings.open(settings.queries), Embeddings.open(settings.corpus)
-    known = read_qrels(settings.pairs)
+    columns = Columns(settings.text_column, settings.id_column)
+    if settings.queries is None:
+        names = settings.anchor_column, settings.positive_column
+        laid = lay_out_pairs([settings.pairs], *names, settings.corpus, columns, settings.out)
+        queries, corpus, known, columns = [laid.queries], [laid.corpus], laid.known, LAID_OUT
+    else:
+        if settings.corpus is None:
+            raise SettingsError("--corpus is required with --queries")
+        queries, corpus, known = settings.queries, settings.corpus, read_qrels(settings.pairs)
+    encoder = SideEncoder(settings.out, settings.model, columns, settings.workers, settings.device)
+    sides = encoder.open(queries, "queries", "query"), encoder.open(corpus, "corpus")
     inputs = [Input(kind="pairs", uri=settings.pairs, fingerprint=fingerprint(known))]
-    inputs += [*queries.inputs[:1], *corpus.inputs]
+    inputs += [*sides[0].inputs[:1], *sides[1].inputs]
     if settings.teacher is not None:
-        teacher = locate_model(settings.teacher)
-        mark = fingerprint_folder(teacher)
+        mark = fingerprint_folder(locate_model(settings.teacher))
         inputs.append(Input(kind="model", uri=settings.teacher, fingerprint=mark))
-    asked = settings.model_dump(mode="json")
-    if (done := done_before(settings.out, "pairs", asked, inputs)) is not None:
-        print(f"nothing to do: {done.rows:,} rows are mined already")
-        return settings.out
-
-    with job(settings, name=f"mine {Path(settings.out).name}", kind="mine_hard_negatives") as run:
-        for item in inputs:
-            run.input(item.kind, item.uri, item.fingerprint)
-        positives = _positives(settings, queries, corpus, known)
-        anchors = read_embedded_texts(queries, settings.query_texts)
-        texts = read_embedded_texts(corpus, settings.corpus_texts)
-        mined = _mine(settings, positives, anchors, texts)
-        table = negatives_table(
-            mined,
-            positives,
-            Texts(read_ids(queries), anchors),
-            Texts(read_ids(corpus), texts),
-            settings.output_format,
-            output_scores=settings.output_scores,
-        )
-        counts = {"candidates": mined.candidates, "dropped": mined.dropped}
-        run.metrics({"rows": table.num_rows, "candidates": mined.candidates})
-        run.metrics({f"dropped_{rule}": count for rule, count in mined.dropped.items()})
-        write_result(
-            settings.out,
-            "pairs",
-            [table],
-            settings=asked,
-            inputs=inputs,
-            details=counts,
-            mlflow_run=run.run_id,
-        )
-    print(f"{table.num_rows:,} rows of {len(positives.rows):,} pairs; dropped {mined.dropped}")
-    return settings.out
-
-
-def _positives(
-    settings: MineHardNegatives, queries: Embeddings, corpus: Embeddings, known: Any
-) -> Positives:
-    """Bring the known pairs to rows; every anchor needs one."""
-    pairs = [(q, d) for q, judged in known.items() for d, grade in judged.items() if grade > 0]
-    asking = rows_of_ids(queries, [query for query, _ in pairs], settings.pairs)
-    answers = rows_of_ids(corpus, [document for _, document in pairs], settings.pairs)
-    return Positives.of(asking, answers, queries.manifest.rows)
+    at = known_rows(*sides, known, settings.pairs)
+    positives = Positives.of(*at, sides[0].manifest.rows)
+    return produce(
+        settings,
+        "mine_hard_negatives",
+        "pairs",
+        inputs,
+        lambda _: _mine(settings, *sides, positives),
+    )
 
 
 def _mine(
-    settings: MineHardNegatives, positives: Positives, anchors: list[str], texts: list[str]
-) -> Negatives:
-    """Join, then choose negatives one query shard after another."""
+    settings: MineHardNegatives, queries: Embeddings, corpus: Embeddings, positives: Positives
+) -> Result:
+    """Join, choose, and lay out as rows."""
     rules, teacher = settings.rules, None
+    anchors = read_embedded_texts(queries, settings.query_texts)
+    texts = read_embedded_texts(corpus, settings.corpus_texts)
     if settings.teacher is not None and rules.asks_scores:
-        encoder = CrossEncoder(locate_model(settings.teacher), device=settings.device)
-        teacher = text_teacher(encoder.predict, anchors, texts)
-    depth = rules.window(positives.most, teacher=teacher is not None) + positives.most
-    join = Join.open(settings.queries, settings.corpus, settings.out, depth)
-    for receipt in join_topk(join, workers=settings.workers):
-        print(f"compared query shard {receipt.number}, {receipt.shard.rows:,} rows", flush=True)
-    scores = scores_of(join, positives.queries, positives.rows)
-    parts, first = [], 0
-    for _, receipt in sorted(join.receipts().items()):
-        own = positives.part(first, first + receipt.shard.rows)
-        at = positives.offsets[first]
-        part = scores[at : at + len(own.rows)].astype(np.float32)
-        found = join.neighbours(receipt)
-        parts.append(choose_negatives(found, own, part, rules, first=first, teacher=teacher))
-        first += receipt.shard.rows
-    return Negatives.join(parts)
+        cross = CrossEncoder(locate_model(settings.teacher), device=settings.device)
+        teacher = text_teacher(cross.predict, anchors, texts)
+    mined = joined_negatives(
+        queries,
+        corpus,
+        positives,
+        rules,
+        settings.out,
+        teacher=teacher,
+        workers=settings.workers,
+    )
+    table = negatives_table(
+        mined,
+        positives,
+        Texts(read_ids(queries), anchors),
+        Texts(read_ids(corpus), texts),
+        settings.output_format,
+        output_scores=settings.output_scores,
+    )
+    counts = {"candidates": mined.candidates, "dropped": mined.dropped}
+    said = f"{table.num_rows:,} rows of {len(positives.rows):,} pairs; dropped {mined.dropped}"
+    return Result(table, counts, said)
 
 
 if __name__ == "__main__":

@@ -1,90 +1,96 @@
-"""Mine paraphrases: embeddings in, the most similar pairs out; or near-duplicate groups.
+"""Mine paraphrases: a corpus and a model in, the most similar pairs out; or near-duplicate groups.
 
-    python pipelines/mine_paraphrases.py --embeddings artifacts/demo/embeddings \
-        --threshold 0.9 --keep longest --out artifacts/duplicates
+    python pipelines/mine_paraphrases.py --corpus data/demo/docs.parquet \
+        --model all-MiniLM-L6-v2 --threshold 0.9 --keep longest --out artifacts/duplicates
 
-Run the same command again: it does nothing and says so.
+The corpus may be embeddings that encode_corpus wrote: then no model is needed. What a killed run
+encoded or compared is not done again; run the finished command again: it does nothing and says so.
 """
 
-from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
 from pydantic import Field
 
-from raybert.corpus.joined import read_embedded_texts, read_vectors
-from raybert.corpus.pairs import done_before, write_result
-from raybert.corpus.search import read_ids
+from raybert.corpus import Columns
+from raybert.corpus.joined import joined_pairs, read_embedded_texts
+from raybert.corpus.pairs import Result, produce
+from raybert.corpus.search import Join, read_ids
+from raybert.corpus.sides import SideEncoder
 from raybert.index.source import Embeddings
-from raybert.mining import group_duplicates, mine_paraphrases
+from raybert.mining import group_duplicates
 from raybert.settings import JobSettings, Names, run_job
-from raybert.tracking import job
 
 
 class MineParaphrases(JobSettings):
-    """Mine paraphrases: embeddings in, the most similar pairs out; or near-duplicate groups."""
+    """Mine paraphrases: a corpus and a model in, the most similar pairs out; or duplicates."""
 
-    embeddings: str
-    """Folder of the embeddings artifact."""
+    corpus: Names
+    """Files of texts, or one folder of embeddings."""
+    model: str | None = None
+    """Model that encodes texts; embeddings must be of it."""
+    text_column: str = "text"
+    """Column that holds the text."""
+    id_column: str = "id"
+    """Column that holds the row's unique id."""
     threshold: float | None = Field(None, ge=-1, le=1)
     """Least cosine of a pair; default: any."""
     top_k: int = Field(100, ge=1)
     """Neighbours of a text that may form pairs with it."""
     max_pairs: int = Field(500_000, ge=1)
     """Pairs to keep, the best."""
-    keep: Literal["first", "longest"] | None = None
-    """Join pairs into groups of duplicates, and keep the first or longest text of each; pairs then
-    name the group, and whether the second text goes."""
-    corpus: Names | None = None
-    """Where the corpus lies now; default: where it lay when it was encoded."""
+    keep: Literal["first", "longest", "best"] | None = None
+    """Join pairs into groups of duplicates, and keep of each the first text, the longest, or the
+    one nearest to the others; pairs then name the group and the text that is kept."""
+    texts: Names | None = None
+    """Where the texts of embeddings lie now; default: where they lay when they were encoded."""
+    workers: int = Field(0, ge=0)
+    """Tasks at a time; 0: the cluster's cores."""
+    device: str = "auto"
+    """auto, cpu or cuda, for the model."""
 
 
 def main(settings: MineParaphrases) -> str:
     """Mine; returns where the pairs lie."""
-    embeddings = Embeddings.open(settings.embeddings)
-    inputs, asked = embeddings.inputs, settings.model_dump(mode="json")
-    if (done := done_before(settings.out, "pairs", asked, inputs)) is not None:
-        print(f"nothing to do: {done.rows:,} pairs are mined already")
-        return settings.out
+    columns = Columns(settings.text_column, settings.id_column)
+    sides = SideEncoder(settings.out, settings.model, columns, settings.workers, settings.device)
+    embeddings = sides.open(settings.corpus, "corpus")
+    return produce(
+        settings,
+        "mine_paraphrases",
+        "pairs",
+        embeddings.inputs,
+        lambda _: _mine(settings, embeddings),
+    )
 
-    with job(settings, name=f"mine {Path(settings.out).name}", kind="mine_paraphrases") as run:
-        for item in inputs:
-            run.input(item.kind, item.uri, item.fingerprint)
-        texts = pa.array(read_embedded_texts(embeddings, settings.corpus), pa.large_string())
-        ids = read_ids(embeddings)
-        pairs = mine_paraphrases(
-            read_vectors(embeddings),
-            top_k=settings.top_k,
-            max_pairs=settings.max_pairs,
-            threshold=settings.threshold,
+
+def _mine(settings: MineParaphrases, embeddings: Embeddings) -> Result:
+    """Join the corpus with itself, and read the pairs off."""
+    place = embeddings.folder.uri
+    join = Join.open(
+        place, place, settings.out, settings.top_k + 1, "cosine", least=settings.threshold
+    )
+    pairs = joined_pairs(join, settings.max_pairs, settings.workers)
+    ids, texts = read_ids(embeddings), read_embedded_texts(embeddings, settings.texts)
+    strings = pa.array(texts, pa.large_string())
+    left, right = pa.array(pairs.left), pa.array(pairs.right)
+    columns = {
+        "anchor": strings.take(left),
+        "positive": strings.take(right),
+        "score": pa.array(pairs.scores),
+        "anchor_id": ids.take(left),
+        "positive_id": ids.take(right),
+    }
+    details = {"pairs": len(pairs.scores)}
+    if settings.keep is not None:
+        groups = group_duplicates(
+            pairs, len(ids), keep=settings.keep, lengths=[len(text) for text in texts]
         )
-        left, right = pa.array(pairs.left), pa.array(pairs.right)
-        columns = {
-            "anchor": texts.take(left),
-            "positive": texts.take(right),
-            "score": pa.array(pairs.scores),
-            "anchor_id": ids.take(left),
-            "positive_id": ids.take(right),
-        }
-        details = {"pairs": len(pairs.scores)}
-        if settings.keep is not None:
-            lengths = [len(text) for text in texts.to_pylist()]
-            groups = group_duplicates(pairs, len(ids), keep=settings.keep, lengths=lengths)
-            kept = pa.array(groups.kept).take(pa.array(groups.group[pairs.left]))
-            columns |= {"group": groups.group[pairs.left], "kept_id": ids.take(kept)}
-            details |= {"groups": len(groups.kept), "removed": len(groups.removed)}
-        run.metrics({name: float(value) for name, value in details.items()})
-        write_result(
-            settings.out,
-            "pairs",
-            [pa.table(columns)],
-            settings=asked,
-            inputs=inputs,
-            details=details,
-            mlflow_run=run.run_id,
-        )
-    print(", ".join(f"{value:,} {name}" for name, value in details.items()))
-    return settings.out
+        own = groups.group[pairs.left]
+        columns |= {"group": pa.array(own), "kept_id": ids.take(pa.array(groups.kept[own]))}
+        details |= {"groups": len(groups.kept), "removed": len(groups.removed)}
+    said = ", ".join(f"{value:,} {name}" for name, value in details.items())
+    return Result(pa.table(columns), details, said)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from raybert.artifacts import read_manifest
 from raybert.evaluation import read_qrels
 
 Load = Callable[[str], ModuleType]
+pytestmark = pytest.mark.usefixtures("ray_session")
 
 
 def test_partners_are_found_and_the_threshold_is_set_by_what_is_known(

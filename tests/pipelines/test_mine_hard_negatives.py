@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
@@ -81,3 +82,44 @@ def test_a_pair_with_an_unknown_id_is_named(
     pairs.write_text(Path(demo.qrels).read_text() + "\nq000\t0\tnowhere\t1\n")
     with pytest.raises(InputError, match=r"pairs\.tsv: id 'nowhere' is not in"):
         job.main(settings(job, demo, query_embeddings, tmp_path / "out", pairs=str(pairs)))
+
+
+def test_pairs_of_texts_are_encoded_first_and_once(
+    load_job: Load, minilm: Path, tmp_path: Path, capsys: Any
+) -> None:
+    """Eight anchors, of which one stands twice, with short answers; the corpus is the answers."""
+    job = load_job("mine_hard_negatives")
+    names = ["cat", "dog", "tax", "king", "rain", "bread", "train"]
+    rows = [(f"What is a {name}?", f"A {name} is what we call a {name}.") for name in names]
+    rows += [(rows[0][0], "Cats are small animals that purr."), (rows[1][0], rows[1][1])]
+    anchors, positives = zip(*rows, strict=True)
+    pq.write_table(pa.table({"ask": anchors, "tell": positives}), tmp_path / "pairs.parquet")
+    given = job.MineHardNegatives(
+        pairs=str(tmp_path / "pairs.parquet"),
+        anchor_column="ask",
+        positive_column="tell",
+        model=str(minilm),
+        rules={"num_negatives": 2},
+        output_format="triplet",
+        out=str(tmp_path / "out"),
+        tracking_uri="none",
+        workers=1,
+        device="cpu",
+    )
+    job.main(given)
+    mined = pq.read_table(tmp_path / "out" / "shards" / "00000.parquet").to_pylist()
+    assert len(mined) == 8 * 2, "eight different pairs, two negatives each"
+    for row in mined:
+        own = {positive for anchor, positive in rows if anchor == row["anchor"]}
+        assert row["positive"] in own
+        assert row["negative"] not in own
+    assert "encoding 8 texts of corpus" in capsys.readouterr().out
+    sides = tmp_path / "out" / "embeddings"
+    kept = {side: read_manifest(str(sides / side)) for side in ("queries", "corpus")}
+    assert [kept[side].rows for side in ("queries", "corpus")] == [7, 8]
+    job.main(given)
+    said = capsys.readouterr().out
+    assert "encoding" not in said
+    assert "nothing to do" in said
+    with pytest.raises(InputError, match="no finished embeddings there; to encode texts give"):
+        job.main(given.model_copy(update={"model": None}))

@@ -15,6 +15,7 @@ from raybert.index.source import Embeddings
 from raybert.mining import mine_paraphrases
 
 Load = Callable[[str], ModuleType]
+pytestmark = pytest.mark.usefixtures("ray_session")
 
 
 def test_pairs_and_groups_are_written_once(
@@ -22,7 +23,7 @@ def test_pairs_and_groups_are_written_once(
 ) -> None:
     job = load_job("mine_paraphrases")
     given = job.MineParaphrases(
-        embeddings=str(demo.embeddings),
+        corpus=str(demo.embeddings),
         threshold=0.6,
         keep="longest",
         out=str(tmp_path / "out"),
@@ -45,4 +46,4 @@ def test_pairs_and_groups_are_written_once(
     assert len(set(dataset["kept_id"])) == details["groups"]
     capsys.readouterr()
     job.main(given)
-    assert f"nothing to do: {len(found)} pairs" in capsys.readouterr().out
+    assert f"nothing to do: {len(found)} rows" in capsys.readouterr().out

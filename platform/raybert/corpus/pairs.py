@@ -2,16 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 
 from raybert.artifacts import Folder, Input, Manifest, finished, write_manifest, write_table
 from raybert.errors import ArtifactError
+from raybert.settings import JobSettings
+from raybert.tracking import job
+from raybert.tracking.run import Run
 
 SHARDS = "shards"
+Kind = Literal["pairs", "clusters"]
 _NO_PART = ("out", "experiment", "tracking_uri", "workers", "corpus_parts", "device")
+
+
+class Result(NamedTuple):
+    """What a job came to: its table, the manifest's details, and a line that says it."""
+
+    table: pa.Table
+    details: dict[str, Any]
+    said: str
+
+
+def produce(
+    settings: JobSettings,
+    name: str,
+    kind: Kind,
+    inputs: Sequence[Input],
+    work: Callable[[Run], Result],
+) -> str:
+    """Do a job of one result, as one MLflow run, unless it is done already; returns where it lies.
+
+    Numbers among the details are the run's metrics.
+
+    Args:
+        settings: the job's.
+        name: the job's, as the run is tagged.
+        kind: what it writes.
+        inputs: what decides the result beside the settings.
+        work: does it.
+
+    Raises:
+        ArtifactError: the folder holds something else that is finished.
+    """
+    asked = settings.model_dump(mode="json")
+    if (done := done_before(settings.out, kind, asked, inputs)) is not None:
+        print(f"nothing to do: {done.rows:,} rows are there already")
+        return settings.out
+    with job(settings, name=f"{name} {Path(settings.out).name}", kind=name) as run:
+        for item in inputs:
+            run.input(item.kind, item.uri, item.fingerprint)
+        table, details, said = work(run)
+        counts = {"rows": table.num_rows, **details}
+        run.metrics({n: float(v) for n, v in counts.items() if isinstance(v, int | float)})
+        write_result(
+            settings.out,
+            kind,
+            [table],
+            settings=asked,
+            inputs=inputs,
+            details=details,
+            mlflow_run=run.run_id,
+        )
+    print(said)
+    return settings.out
 
 
 def done_before(
@@ -36,7 +93,7 @@ def done_before(
 
 def write_result(
     out: str,
-    kind: Literal["pairs", "clusters"],
+    kind: Kind,
     tables: Iterable[pa.Table],
     *,
     settings: dict[str, Any],
