@@ -19,6 +19,7 @@ from raybert.index.kinds import pick_kind
 from raybert.index.metric import Floats
 from raybert.index.queries import refuse_weights
 from raybert.records import ID, TERMS, VECTOR, WEIGHTS
+from raybert.vectors.quantization import Ranges, dequantize
 
 Ids: TypeAlias = Any
 """An Arrow array of large strings."""
@@ -131,7 +132,7 @@ class Embeddings:
         """
         width: int | None = None
         for ids, table, where in self._read(start, stop):
-            vectors = _vectors(table, where)
+            vectors = _vectors(table, where, self.manifest.details)
             if width is not None and vectors.shape[1] != width:
                 raise ArtifactError(
                     f"{where}: vectors {vectors.shape[1]} wide; the shards before have {width}"
@@ -220,7 +221,8 @@ def _sparse_rows(table: pa.Table, where: str, width: int) -> Any:
     return rows
 
 
-def _vectors(table: pa.Table, where: str) -> Floats:
+def _vectors(table: pa.Table, where: str, details: dict[str, Any]) -> Floats:
+    """Return a shard's vectors as floats; those in int8 or uint8 by the ranges in the manifest."""
     if VECTOR not in table.column_names:
         kind = "sparse" if TERMS in table.column_names else "no"
         raise InputError(f"{where}: holds {kind} vectors; this index kind needs dense ones")
@@ -229,12 +231,17 @@ def _vectors(table: pa.Table, where: str) -> Floats:
         column = pa.concat_arrays(column.chunks)
     if not pa.types.is_fixed_size_list(column.type) or column.null_count:
         raise ArtifactError(f"{where}: column {VECTOR!r} must hold lists of one size and no null")
+    flat: npt.NDArray[Any] = column.flatten().to_numpy(zero_copy_only=False)
+    stored = flat.reshape(-1, column.type.list_size)
+    if (lists := details.get("ranges")) is not None:
+        ranges = Ranges.from_lists(lists)
+        width = stored.shape[1]
+        return dequantize(stored, details["precision"], dimension=width, ranges=ranges)
     if not pa.types.is_floating(column.type.value_type):
         raise InputError(
             f"{where}: vectors of {column.type.value_type}; an index is built from float vectors"
         )
-    flat: npt.NDArray[Any] = column.flatten().to_numpy(zero_copy_only=False)
-    return flat.astype(np.float32, copy=False).reshape(-1, column.type.list_size)
+    return stored.astype(np.float32, copy=False)
 
 
 def _refuse_non_finite(ids: Ids, vectors: Floats, where: str) -> None:
