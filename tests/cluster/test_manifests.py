@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -124,6 +127,35 @@ def test_the_served_app_is_ours_and_its_values_are_allowed() -> None:
     keys = set(re.findall(r"^    (\w+): .*$", source, re.M))
     assert set(application.args) <= keys
     assert application.args["gateway"]["access"]["keys_file"] == "/keys/keys.yaml"
+
+
+def test_mlflow_starts_with_its_passwords_and_shows_none(tmp_path: Path) -> None:
+    """The start script as it stands, with a stand-in for `mlflow` that tells how it was called."""
+    (script,) = (item["data"]["start.sh"] for item in ITEMS if "start.sh" in item.get("data", {}))
+    stand_in = tmp_path / "mlflow"
+    stand_in.write_text('#!/bin/sh\necho "$@"\necho "$MLFLOW_BACKEND_STORE_URI" > store\n')
+    stand_in.chmod(0o755)
+    variables = {
+        "PATH": f"{tmp_path}:{Path(sys.executable).parent}:/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "POSTGRES_PASSWORD": "a/b@c",
+    }
+    done = subprocess.run(
+        ["sh", "-c", script],
+        env=variables,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "--app-name basic-auth" in done.stdout
+    assert "password" not in done.stdout + done.stderr
+    assert "a%2Fb" not in done.stdout
+    store = "postgresql://mlflow:a%2Fb%40c@mlflow-postgres:5432"
+    assert (tmp_path / "store").read_text().strip() == f"{store}/mlflow"
+    read = configparser.ConfigParser()  # as MLflow reads it
+    read.read(tmp_path / "auth.ini")
+    assert read["mlflow"]["database_uri"] == f"{store}/mlflow_auth"
 
 
 def test_network_policies_close_what_they_do_not_open() -> None:
