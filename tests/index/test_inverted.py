@@ -48,7 +48,7 @@ def listed(shard: InvertedShard, queries: Any, k: int, passes: Any = None) -> An
 
 
 @pytest.mark.parametrize("k", [1, 10, 200, 5000])
-@pytest.mark.parametrize("rows", [1, 50, 9000])
+@pytest.mark.parametrize("rows", [1, 50, 40_000])
 def test_search_equals_the_product(rows: int, k: int) -> None:
     corpus, queries = drawn(rows), drawn(12, 0.2, seed=1)
     shard = InvertedShard(InvertedFile.of(corpus), TERMS)

@@ -14,8 +14,8 @@ from typing import Any
 import numba
 import numpy as np
 
-WINDOW = 4096
-"""Rows a window; their sums fit the fastest cache."""
+WINDOW = 16384
+"""Rows a window; their sums stay in a core's own cache."""
 SLACK = 1.0 + 1e-9
 """What a float64 bound may be off by rounding."""
 LEAST = 1e-300
@@ -65,6 +65,8 @@ def _offer(scores: Any, rows: Any, held: int, score: Any, row: Any) -> int:
 
 def _first_from(rows: Any, start: int, end: int, row: int) -> int:
     """Return the first place of rising `rows[start:end]` whose row is at least `row`."""
+    if start >= end or rows[start] >= row:
+        return start
     while start < end:
         middle = (start + end) // 2
         if rows[middle] < row:
@@ -107,11 +109,11 @@ def _added(
 ) -> None:
     """Add one term's part to every row of a window."""
     rows, impacts = postings
-    start = first_from(rows, here[term, 0], here[term, 1], low)
-    end = first_from(rows, start, min(here[term, 1], start + high - low), high)
-    here[term, 0] = end
-    for place in range(start, end):
+    place, end = first_from(rows, here[term, 0], here[term, 1], low), here[term, 1]
+    while place < end and rows[place] < high:
         sums[rows[place] - low] += weight * impacts[place]
+        place += 1
+    here[term, 0] = place
 
 
 def _completed(
