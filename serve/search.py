@@ -22,7 +22,8 @@ class SearchApp(Settings):
     models: dict[str, ModelSpec] = Field(min_length=1)
     """Encoders by served name: a folder, or a folder with settings."""
     indexes: dict[str, IndexSpec] = Field(min_length=1)
-    """Indexes by served name: a URI; each must be made by one of the models."""
+    """Indexes by served name: a URI of an index, a live index or a name with generations, or
+    `legs:` with several; each must be made by one of the models."""
     rerankers: dict[str, ModelSpec] = Field({})
     """Cross-encoders by served name."""
     together: bool = True

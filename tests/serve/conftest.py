@@ -20,6 +20,7 @@ import uvicorn
 from raybert import DenseEncoder
 from raybert.artifacts import Folder, Input, Manifest, write_manifest, write_table
 from raybert.index import build_index
+from raybert.index.generations import Generations
 
 DOCUMENTS = {
     "paris": "Paris is the capital and largest city of France.",
@@ -95,6 +96,17 @@ def index_uri(tmp_path_factory: pytest.TempPathFactory, encoder: DenseEncoder) -
     payload = pa.table({"id": list(DOCUMENTS), "text": list(DOCUMENTS.values())})
     build_index(embeddings.uri, str(folder / "index"), documents=[payload], probes=0)
     return str(folder / "index")
+
+
+@pytest.fixture(scope="module")
+def live_uri(tmp_path_factory: pytest.TempPathFactory, encoder: DenseEncoder) -> str:
+    """An index name whose one generation is an empty live index of the real MiniLM."""
+    generations = Generations(str(tmp_path_factory.mktemp("serve") / "live"))
+    model = Input(kind="model", uri=str(encoder.folder), fingerprint=encoder.fingerprint)
+    width = encoder.get_embedding_dimension()
+    generations.begin_live(model=model, dimension=width, encoding={"text_column": "text"})
+    generations.switch("g1")
+    return generations.folder.uri
 
 
 @pytest.fixture(scope="session")

@@ -31,12 +31,13 @@ def url(
     definition: Callable[[str], ModuleType],
     minilm: Path,
     index_uri: str,
+    live_uri: str,
 ) -> str:
     search = definition("search")
     args = search.SearchApp.model_validate(
         {
             "models": {"minilm": str(minilm)},
-            "indexes": {"demo": index_uri},
+            "indexes": {"demo": index_uri, "live": live_uri},
             "together": request.param == "together",
             "edge": STAGE,
             "embedder": STAGE,
@@ -126,7 +127,8 @@ def test_search_answers_as_plain_arithmetic_does(
 
 
 def test_search_reranked_by_similarity(url: str, http: httpx.Client) -> None:
-    body = {"query": "capital of Germany", "top_k": 2, "rerank": True, "explain": True}
+    body = {"query": "capital of Germany", "index": "demo", "top_k": 2, "explain": True}
+    body["rerank"] = True
     answer = http.post(f"{url}/v1/search", json=body).json()
     assert answer["hits"][0]["id"] == "berlin"
     assert answer["hits"][0]["legs"]["rerank"]["rank"] == 1
@@ -152,7 +154,25 @@ def test_metrics(url: str, http: httpx.Client) -> None:
         for family in text_string_to_metric_families(http.get(f"{url}/metrics").text)
     }
     assert families["raybert_batcher_tokens"].samples[0].value > 0
-    assert {sample.labels["index"] for sample in families["raybert_index_info"].samples} == {"demo"}
+    named = {sample.labels["index"] for sample in families["raybert_index_info"].samples}
+    assert named == {"demo", "live"}
+
+
+def test_a_document_is_found_by_the_next_query(url: str, http: httpx.Client) -> None:
+    route = f"{url}/v1/indexes/live/documents"
+    for number, text in enumerate(("a red fox", "nine planets", "a slow train")):
+        row = {"id": f"n{number}", "text": text, "metadata": {"number": number}}
+        assert http.post(route, json={"documents": [row]}).json()["upserted"] == 1
+        asked = {"index": "live", "query": text, "filter": {"number": {"lte": number}}}
+        best = http.post(f"{url}/v1/search", json=asked).json()["hits"][0]
+        assert (best["id"], best["text"], best["fields"]) == (
+            f"n{number}",
+            text,
+            {"number": number},
+        )
+        assert http.delete(f"{route}/n{number}").json()["deleted"]
+        hits = http.post(f"{url}/v1/search", json=asked).json()["hits"]
+        assert f"n{number}" not in [hit["id"] for hit in hits]
 
 
 def test_an_unknown_route_is_worded(url: str, http: httpx.Client) -> None:

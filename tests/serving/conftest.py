@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -22,7 +23,7 @@ from transformers import PreTrainedTokenizerFast
 
 from raybert.artifacts import Folder, Input, Manifest, write_manifest, write_table
 from raybert.encoders import Tokenizing
-from raybert.index import build_index
+from raybert.index import build_index, build_text_index
 from raybert.modules import Tokenization
 from raybert.records import TokenizedTexts
 from raybert.serving import (
@@ -280,6 +281,45 @@ def second_uri(tmp_path: Path, dense: SmallDense, documents: dict[str, str]) -> 
     """The same documents by the first half of the same vectors: a leg of another order."""
     vectors = dense.encode(list(documents.values()))[:, : WIDTH // 2]
     return write_index(tmp_path / "half", vectors, documents, dense.fingerprint)
+
+
+@pytest.fixture
+def bm25_uri(tmp_path: Path, documents: dict[str, str]) -> str:
+    """The same documents as an index of words."""
+    table = pa.table({"id": list(documents), "text": list(documents.values())})
+    corpus = Input(kind="corpus", uri="docs", fingerprint="c")
+    build_text_index([table], str(tmp_path / "bm25"), corpus=corpus, probes=0)
+    return str(tmp_path / "bm25")
+
+
+@pytest.fixture
+def sparse_uri(tmp_path: Path, sparse: SmallSparse, documents: dict[str, str]) -> str:
+    """The same documents as an inverted index of the small sparse model."""
+    weights = sparse.post(sparse.core(sparse.pre(list(documents.values()))))
+    weights.sort_indices()
+    rows = [slice(*ends) for ends in pairwise(weights.indptr)]
+    embeddings = Folder(tmp_path / "sparse")
+    table = pa.table(
+        {
+            "id": list(documents),
+            "terms": [weights.indices[row].astype(np.int32) for row in rows],
+            "weights": [weights.data[row].astype(np.float32) for row in rows],
+        }
+    )
+    model = Input(kind="model", uri="models/s", fingerprint=sparse.fingerprint)
+    shard = write_table(embeddings, "shards/0.parquet", table)
+    details = {"dimension": weights.shape[1], "similarity_fn_name": "dot"}
+    manifest = Manifest(kind="embeddings", inputs=(model,), shards=(shard,), details=details)
+    write_manifest(embeddings, manifest)
+    build_index(embeddings.uri, str(tmp_path / "inverted"), kind="inverted", probes=0)
+    return str(tmp_path / "inverted")
+
+
+@pytest.fixture
+def foreign_uri(tmp_path: Path, dense: SmallDense, documents: dict[str, str]) -> str:
+    """The same vectors, said to be by a model that is not served."""
+    vectors = dense.encode(list(documents.values()))
+    return write_index(tmp_path / "foreign", vectors, documents, "another-fingerprint")
 
 
 @pytest.fixture

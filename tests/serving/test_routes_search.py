@@ -77,7 +77,7 @@ def test_rerank_true_takes_the_servers_reranker(client: TestClient) -> None:
         ({"query": "q", "retrievers": []}, 400, "`retrievers`"),
         ({"query": "q", "retrievers": ["bm25"]}, 400, "has: dense"),
         ({"query": "q", "fusion": "magic"}, 400, "`fusion`"),
-        ({"query": "q", "filter": {"year": 1}}, 400, "no filters"),
+        ({"query": "q", "filter": {"year": 1}}, 400, "no column 'year'"),
         ({"query": "q", "deadline_ms": 0}, 400, "`deadline_ms`"),
         ({"query": "q", "unknown": 1}, 400, "`unknown`"),
         ({"query": "q", "index": "none"}, 404, "'none' is not served"),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raybert.errors import ArtifactError, OverloadedError
+from raybert.errors import ArtifactError, InputError, OverloadedError
 from raybert.serving import Directory, Embedder, FaultKind, RequestError, Reranker, Searcher
 from raybert.serving.messages import ScoreCall, SearchCall
 from raybert.serving.served_model import ServedModel
@@ -182,3 +182,38 @@ def test_the_canary_searches_every_index(
         ("demo", 4, {"dense": "small"}),
         ("half", 4, {"dense": "small"}),
     ]
+
+
+def test_legs_of_every_kind_are_asked_side_by_side(
+    run: Run,
+    open_searcher: Open,
+    index_uri: str,
+    bm25_uri: str,
+    sparse_uri: str,
+    dense: Any,
+    sparse: Any,
+) -> None:
+    models = Directory(Embedder([ServedModel("small", dense), ServedModel("sparse", sparse)]))
+    legs = {"dense": index_uri, "words": bm25_uri, "sparse": sparse_uri}
+    searcher = open_searcher(models, demo=legs)
+    answer = run(pinned(searcher, SearchCall("demo", "capital of france", top_k=2)))
+    assert answer.degraded == {}
+    assert answer.models == {"dense": "small", "words": "bm25", "sparse": "sparse"}
+    assert answer.hits[0].id == "d2"
+    ranks = {name: place.rank for name, place in answer.hits[0].legs.items()}
+    assert set(ranks) == {"dense", "words", "sparse"}
+    assert (ranks["words"], ranks["sparse"]) == (1, 1)
+    assert answer.tokens > 0
+
+
+def test_a_filter_that_cannot_be_answered_is_the_callers_fault(
+    run: Run, open_searcher: Open, index_uri: str, bm25_uri: str
+) -> None:
+    async def asked() -> Any:
+        searcher = open_searcher(demo={"dense": index_uri, "words": bm25_uri}, one=index_uri)
+        call = SearchCall("demo", "cat", filter={"nothing": 1})
+        with pytest.raises(InputError, match="no column 'nothing'"):
+            await pinned(searcher, call)
+        return await searcher.search(SearchCall("one", "a", filter={"words": 2}))
+
+    assert [hit.id for hit in run(asked()).hits] == ["d3"]

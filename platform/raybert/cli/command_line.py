@@ -8,11 +8,21 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from raybert import __version__
-from raybert.cli import demo, jobs, lineage, local_platform, models, offline_model, search, verify
+from raybert.cli import (
+    demo,
+    generations,
+    jobs,
+    lineage,
+    local_platform,
+    models,
+    offline_model,
+    search,
+    verify,
+)
 from raybert.errors import SettingsError
 from raybert.settings import guarded
 
-SUBJECTS = (local_platform, jobs, lineage, search, models, verify, demo, offline_model)
+SUBJECTS = (local_platform, jobs, lineage, search, generations, models, verify, demo, offline_model)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -17,7 +17,7 @@ from raybert.index.filters import Filter, passing
 from raybert.records import CONTENT, ID, VECTOR
 
 RESERVED = (ID, VECTOR, CONTENT)
-Documents = pa.Table | Sequence[Mapping[str, Any]]
+Documents: TypeAlias = pa.Table | Sequence[Mapping[str, Any]]
 """Payload rows: an Arrow table, or one mapping a row."""
 
 
@@ -147,4 +147,4 @@ def _fitted(name: str, column: pa.Array, wanted: pa.DataType) -> pa.Array:
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))

@@ -34,6 +34,8 @@ from raybert.index.metric import pick_metric
 from raybert.index.snapshot import Snapshot, checked_vectors
 from raybert.records import ID, VECTOR, Hit
 
+LIVE_KINDS = ("flat", "hnsw", "ivf", "int8", "binary")
+"""Kinds of index over dense vectors, which are what a live index takes."""
 SEAL_ROWS = 8192
 """Fresh rows at which a segment is sealed."""
 _WAIT_S = 30.0
@@ -75,6 +77,8 @@ def create_live(
     folder = _local(uri)
     if folder.exists(STATE):
         raise ArtifactError(f"{folder}: holds a live index already")
+    if kind not in LIVE_KINDS:
+        raise InputError(f"kind {kind!r}: a live index is one of {', '.join(LIVE_KINDS)}")
     if metric not in pick_kind(kind).metrics:
         raise InputError(f"kind {kind!r} cannot rank by {metric!r}: {pick_kind(kind).metrics}")
     if dimension < 1:

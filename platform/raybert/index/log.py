@@ -107,10 +107,11 @@ def _encoded(record: Record) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, record.table.schema) as writer:
         writer.write_table(record.table)
-    payload = sink.getvalue().to_pybytes()
+    payload: bytes = sink.getvalue().to_pybytes()
     operation = _OPERATIONS.index(record.operation)
     checksum = _checksum(operation, record.sequence, payload)
-    return _HEAD.pack(_MARK, operation, record.sequence, len(payload), checksum) + payload
+    head = _HEAD.pack(_MARK, operation, record.sequence, len(payload), checksum)
+    return head + payload
 
 
 def _decoded(data: bytes, at: int) -> tuple[Record, int] | None:

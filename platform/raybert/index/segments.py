@@ -27,6 +27,7 @@ from raybert.index.build import build_index
 from raybert.index.filters import Filter
 from raybert.index.fresh import NEVER
 from raybert.index.open import open_index
+from raybert.index.recall import PROBES
 from raybert.index.search import Index
 from raybert.records import ID, VECTOR, Hit
 
@@ -147,7 +148,6 @@ def write_segment(
     _finish_rows(rows, shards, metric, model, encoding)
     payload = (table.drop_columns([VECTOR]) for table in read_tables(rows, read_manifest(rows)))
     target = folder.path(_INDEX)
-    exact = kind == "flat"
     build_index(
         rows.uri,
         target,
@@ -155,7 +155,7 @@ def write_segment(
         metric=metric,
         documents=payload,
         model_fingerprint=model.fingerprint,
-        **({"probes": 0} if exact else {}),
+        probes=0 if kind == "flat" else PROBES,
     )
     return Segment(name, folder, open_index(target, verify=False))
 

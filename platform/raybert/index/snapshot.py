@@ -16,6 +16,7 @@ from raybert.index.filters import Filter, passing
 from raybert.index.fresh import Fresh
 from raybert.index.live_state import LiveState
 from raybert.index.metric import Metric, pick_metric
+from raybert.index.search import merged
 from raybert.index.segments import Segment
 from raybert.records import CONTENT, ID, Hit
 
@@ -38,8 +39,10 @@ class World:
 
     def kill(self, sequence: int, ids: Sequence[str]) -> None:
         """Mark the rows of `ids` as dead from `sequence` on, wherever they stand."""
-        for part in (*self.segments, *self.fresh):
-            part.kill(sequence, ids)
+        for segment in self.segments:
+            segment.kill(sequence, ids)
+        for rows in self.fresh:
+            rows.kill(sequence, ids)
 
 
 class Snapshot:
@@ -64,6 +67,11 @@ class Snapshot:
         return self.world.state.dimension
 
     @property
+    def reads(self) -> str:
+        """What it is asked by: dense vectors."""
+        return "dense"
+
+    @property
     def metric(self) -> Metric:
         """The similarity hits are ranked by."""
         return pick_metric(self.world.state.metric)
@@ -75,8 +83,8 @@ class Snapshot:
 
     @property
     def generation(self) -> str:
-        """The live index itself, and the change it stood at."""
-        return f"{self.world.state.identity}@{self.sequence}"
+        """The live index itself, the same for as long as it lives."""
+        return self.world.state.identity
 
     @property
     def model_fingerprint(self) -> str:
@@ -112,7 +120,7 @@ class Snapshot:
         parts = [self._sealed(part, queries_QD, top_k, filter) for part in self.world.segments]
         prepared = self.metric.prepare(queries_QD)
         parts += [self._fresh(part, prepared, top_k, filter) for part in self.world.fresh]
-        return [_merged([part[at] for part in parts], top_k) for at in range(len(queries_QD))]
+        return [merged([part[at] for part in parts], top_k) for at in range(len(queries_QD))]
 
     def _sealed(self, part: Segment, queries_QD: Any, top_k: int, filter: Filter | None) -> Hits:
         if filter is not None:
@@ -191,9 +199,3 @@ def checked_vectors(vectors: npt.NDArray[Any], state: LiveState) -> npt.NDArray[
     if not finite.all():
         raise InputError(f"vector {int(np.argmin(finite))} holds NaN or infinite values")
     return as_floats
-
-
-def _merged(lists: Sequence[list[Hit]], top_k: int) -> list[Hit]:
-    hits = [hit for part in lists for hit in part]
-    hits.sort(key=lambda hit: (-hit.score, hit.id))
-    return hits[:top_k]

@@ -10,6 +10,7 @@ from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
 from raybert.errors import RaybertError
+from raybert.serving.changes import Changed, DeleteCall, UpsertCall
 from raybert.serving.desk import Desk, GatewaySettings
 from raybert.serving.directory import Directory
 from raybert.serving.embedder import Embedder
@@ -29,6 +30,7 @@ from raybert.serving.messages import (
     SparselyEmbedded,
 )
 from raybert.serving.preparing import Piece
+from raybert.serving.promotion import Promotions
 from raybert.serving.remote import RemoteModels, RemoteSearch, outcome
 from raybert.serving.reranker import Reranker
 from raybert.serving.searcher import Searcher
@@ -77,6 +79,7 @@ class _ModelStage:
     """What both model stages offer beside their task; a fault is returned, not raised."""
 
     stage: ModelHost
+    promotions: Promotions
 
     async def cards(self) -> list[ModelCard]:
         """Return what is served here."""
@@ -95,7 +98,11 @@ class _ModelStage:
         return await outcome(self.stage.decode(*arguments))
 
     async def check_health(self) -> None:
-        """Send a canary through every model; Ray restarts a replica that fails three times."""
+        """Send a canary through every model; Ray restarts a replica that fails three times.
+
+        Here too promoted models are taken up: Serve asks every few seconds.
+        """
+        await self.promotions.follow()
         await self.stage.check()
 
 
@@ -109,6 +116,7 @@ class EmbedStage(_ModelStage):
 
     def __init__(self, models: Mapping[str, ModelSettings], threads: int | None = None) -> None:
         self.embedder = self.stage = Embedder.open(models, threads)
+        self.promotions = Promotions(self.stage, models)
 
     async def embed(self, call: EmbedCall) -> Embedded | RaybertError:
         """Embed."""
@@ -133,6 +141,7 @@ class RerankStage(_ModelStage):
 
     def __init__(self, models: Mapping[str, ModelSettings], threads: int | None = None) -> None:
         self.reranker = self.stage = Reranker.open(models, threads)
+        self.promotions = Promotions(self.stage, models)
 
     async def score(self, call: ScoreCall) -> Scored | RaybertError:
         """Score pairs."""
@@ -168,6 +177,14 @@ class SearchStage:
         """Search; a fault is returned, not raised."""
         return await outcome(self.stage.search(call))
 
+    async def upsert(self, call: UpsertCall) -> Changed | RaybertError:
+        """Write documents; a fault is returned, not raised."""
+        return await outcome(self.stage.upsert(call))
+
+    async def delete(self, call: DeleteCall) -> Changed | RaybertError:
+        """Delete a document; a fault is returned, not raised."""
+        return await outcome(self.stage.delete(call))
+
     async def check_health(self) -> None:
         """Refuse to start, or to stay, with an index whose model is not the one served."""
         await self.stage.pin()
@@ -192,6 +209,10 @@ class Gateway:
     ) -> None:
         models = Directory(RemoteModels(embeds), _remote(reranks))
         self.desk = Desk(settings, models, None if searches is None else RemoteSearch(searches))
+
+    async def check_health(self) -> None:
+        """Ask the stages anew what they serve: models are promoted under their names."""
+        self.desk.models.forget()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return _behind_serve(self.desk)
@@ -223,12 +244,18 @@ class WholeGraph:
         if indexes:
             self.searcher = Searcher(open_generations(indexes), directory, settings.reranker)
         self.desk = Desk(settings, directory, self.searcher)
+        self.promotions = [Promotions(self.embedder, models)]
+        if self.reranker is not None:
+            self.promotions.append(Promotions(self.reranker, rerankers))
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return _behind_serve(self.desk)
 
     async def check_health(self) -> None:
-        """Pin the indexes to their models and send a canary through every model."""
+        """Take up promoted models, pin the indexes to theirs, send a canary through every model."""
+        for each in self.promotions:
+            await each.follow()
+        self.desk.models.forget()
         if self.searcher is not None:
             await self.searcher.pin()
         for host in (self.embedder, self.reranker):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from pydantic import Field
 
+from raybert.serving.changes import Changed, DeleteCall, UpsertCall
 from raybert.serving.directory import Directory
 from raybert.serving.faults import FaultKind, RequestError
 from raybert.serving.keys import KeySettings
@@ -97,6 +98,14 @@ class Desk:
         answer = await self._searches().search(call)
         self.metrics.count_stages(answer.stages_ms)
         return answer
+
+    async def upsert(self, call: UpsertCall) -> Changed:
+        """Write documents to a live index."""
+        return await self._searches().upsert(call)
+
+    async def delete(self, call: DeleteCall) -> Changed:
+        """Delete a document of a live index."""
+        return await self._searches().delete(call)
 
     async def only_index(self) -> str:
         """Return the name of the one served index.

@@ -38,14 +38,21 @@ class Directory:
         Raises:
             RequestError: `INTERNAL` where two stages serve one name.
         """
-        if not self._cards:
+        known = self._cards
+        if not known:
+            found: dict[str, ModelCard] = {}
             for stage in (self.embeds, self.reranks):
                 for card in await stage.cards() if stage is not None else ():
-                    if card.name in self._cards:
+                    if card.name in found:
                         message = f"two stages serve a model named {card.name!r}"
                         raise RequestError(FaultKind.INTERNAL, message)
-                    self._cards[card.name] = card
-        return self._cards
+                    found[card.name] = card
+            known = self._cards = found
+        return known
+
+    def forget(self) -> None:
+        """Ask the stages anew what they serve: they may have been replaced."""
+        self._cards = {}
 
     async def card(self, name: str) -> ModelCard:
         """Return the card of a served model.

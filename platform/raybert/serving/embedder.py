@@ -34,7 +34,7 @@ class Embedder(ModelHost):
             RequestError: unknown model, too long, bad dimensions, unknown prompt.
             OverloadedError: the model's queue is full.
         """
-        model = self.pick(call.model, "dense")
+        model = self.pick(call.model, "dense", call.fingerprint)
         _check_dimensions(call.dimensions, model)
         found = await _tokenized(model, call)
         computed = await model.compute(found.tokens, call.urgent)
@@ -53,7 +53,7 @@ class Embedder(ModelHost):
             RequestError: unknown model, too long, unknown prompt.
             OverloadedError: the model's queue is full.
         """
-        model = self.pick(call.model, "sparse")
+        model = self.pick(call.model, "sparse", call.fingerprint)
         found = await _tokenized(model, call)
         computed = await model.compute(found.tokens, call.urgent)
         return SparselyEmbedded(

@@ -21,6 +21,7 @@ from raybert.serving.faults import FaultKind, RequestError, as_fault
 from raybert.serving.keys import KeyRing
 from raybert.serving.layers import BodyLayer, RequestLayer
 from raybert.serving.routes_cohere import cohere_routes
+from raybert.serving.routes_documents import document_routes
 from raybert.serving.routes_openai import openai_routes
 from raybert.serving.routes_operation import operation_routes
 from raybert.serving.routes_rerank import rerank_routes
@@ -57,6 +58,7 @@ def build_routes(desk: Desk) -> FastAPI:
     app.include_router(openai_routes(desk))
     app.include_router(rerank_routes(desk))
     app.include_router(search_routes(desk))
+    app.include_router(document_routes(desk))
     app.include_router(cohere_routes(desk))
     app.include_router(tei_routes(desk))
     app.include_router(operation_routes(desk))

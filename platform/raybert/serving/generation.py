@@ -5,29 +5,38 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Self, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
 from raybert.errors import ArtifactError
 from raybert.fusion import FusedHit
 from raybert.index import Index, open_index
+from raybert.index.filters import Filter
+from raybert.index.generations import Generations, has_generations
+from raybert.index.live import LiveIndex, is_live
+from raybert.index.queries import Queries
+from raybert.index.snapshot import Snapshot
 from raybert.records import ID, TEXT, Hit
 from raybert.serving.faults import FaultKind, RequestError
 from raybert.serving.messages import IndexCard, ModelCard, SearchHit
 from raybert.settings import Settings
 
 _SEARCH_THREADS = 4
+Standing: TypeAlias = Index | Snapshot
+"""An index as it stands: finished, or a live one at one moment."""
 
 
 class IndexSettings(Settings):
-    """Where a served index lies; a bare string is the URI of its one dense leg."""
+    """Where a served index lies; a bare string is the URI of its one dense leg.
+
+    A URI is a finished index, a live one, or the folder of a name with generations, whose current
+    one is served and followed when it is switched.
+    """
 
     legs: dict[str, str]
-    """URI of an index artifact by leg name, such as `dense`."""
+    """URI of an index by leg name, such as `dense`."""
 
 
 IndexSpec = Annotated[
@@ -42,9 +51,26 @@ class Leg:
     """One retriever: an index and, once pinned, the served model of its fingerprint."""
 
     name: str
-    index: Index
+    index: Standing
     threads: ThreadPoolExecutor
+    live: LiveIndex | None = None
     _model: ModelCard | None = None
+
+    @classmethod
+    def open(cls, name: str, uri: str, threads: ThreadPoolExecutor) -> Self:
+        """Open the index of a leg.
+
+        Raises:
+            ArtifactError: it is missing, unfinished or damaged.
+        """
+        if not is_live(uri):
+            return cls(name, open_index(uri), threads)
+        live = LiveIndex(uri)
+        return cls(name, live.snapshot(), threads, live)
+
+    def now(self) -> Leg:
+        """Return the leg as it stands now, for one search to see one state throughout."""
+        return self if self.live is None else replace(self, index=self.live.snapshot())
 
     @property
     def model(self) -> ModelCard:
@@ -52,16 +78,23 @@ class Leg:
         assert self._model is not None, "pin() comes before the first search"
         return self._model
 
+    @property
+    def reader(self) -> str:
+        """What reads the queries: the served model by name, or `bm25` where texts are indexed."""
+        return "bm25" if self.index.reads == "text" else self.model.name
+
     def pin(self, name: str, cards: Iterable[ModelCard]) -> None:
-        """Find the served model that made the index's vectors.
+        """Find the served model that made the index's vectors; an index of texts needs none.
 
         Raises:
             ArtifactError: none has its fingerprint; the message says whose the served ones are.
         """
+        if self.index.reads == "text":
+            return
         wanted = self.index.model_fingerprint
         served = list(cards)
         for card in served:
-            if card.fingerprint == wanted:
+            if wanted in (card.fingerprint, *card.earlier):
                 self._model = card
                 return
         found = ", ".join(f"{card.name!r} ({card.fingerprint})" for card in served) or "none"
@@ -74,33 +107,65 @@ class Leg:
     def text_column(self) -> str:
         """The payload column that holds the text."""
         column = str(self.index.settings.get("text_column") or TEXT)
-        return column if column in self.index.documents.columns else TEXT
+        known = self.live is not None or column in self.index.documents.columns
+        return column if known else TEXT
 
-    async def search(self, queries_QD: NDArray[np.float32], top_k: int) -> list[Hit]:
+    async def search(self, query: Queries, top_k: int, filter: Filter | None = None) -> list[Hit]:
         """Return the best hits of the one query, searched beside the event loop."""
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self.threads, self.index.search, queries_QD, top_k)
+        found = await loop.run_in_executor(self.threads, self.index.search, query, top_k, filter)
         return found[0]
 
 
 @dataclass(slots=True)
 class Generation:
-    """One served index in one generation; the first leg holds the documents."""
+    """One served index in one generation; the first leg holds the documents.
+
+    Args:
+        name: served name.
+        legs: its indexes.
+        root: folder of the index name, where generations are followed.
+        record: the generation's name there.
+    """
 
     name: str
     legs: dict[str, Leg]
+    root: str | None = None
+    record: str = ""
 
     @classmethod
     def open(cls, name: str, settings: IndexSettings, threads: ThreadPoolExecutor) -> Self:
-        """Open every leg.
+        """Open every leg; of a name with generations, those of the current one.
 
         Raises:
             ArtifactError: an index is missing, unfinished or damaged, or there is no leg.
         """
         if not settings.legs:
             raise ArtifactError(f"index {name!r}: name at least one leg (legs: {{dense: URI}})")
-        legs = {leg: Leg(leg, open_index(uri), threads) for leg, uri in settings.legs.items()}
-        return cls(name, legs)
+        only = next(iter(settings.legs.values()))
+        if len(settings.legs) == 1 and has_generations(only):
+            return cls.of_generation(name, Generations(only), None, threads)
+        return cls(name, {leg: Leg.open(leg, uri, threads) for leg, uri in settings.legs.items()})
+
+    @classmethod
+    def of_generation(
+        cls, name: str, generations: Generations, record: str | None, threads: ThreadPoolExecutor
+    ) -> Self:
+        """Open a generation of an index name; the current one if None.
+
+        Raises:
+            ArtifactError: it is missing, or not what it was when it was added.
+        """
+        chosen = generations.current if record is None else generations.named(record)
+        legs = generations.legs(chosen)
+        opened = {leg: Leg.open(leg, uri, threads) for leg, uri in legs.items()}
+        return cls(name, opened, generations.folder.uri, chosen.name)
+
+    def now(self) -> Generation:
+        """Return it as it stands now: live legs at one moment each."""
+        if all(leg.live is None for leg in self.legs.values()):
+            return self
+        return replace(self, legs={name: leg.now() for name, leg in self.legs.items()})
 
     @property
     def fingerprint(self) -> str:
@@ -114,7 +179,7 @@ class Generation:
 
     def card(self) -> IndexCard:
         """Return what the edge needs to know."""
-        models = {name: leg.model.name for name, leg in self.legs.items()}
+        models = {name: leg.reader for name, leg in self.legs.items()}
         return IndexCard(self.name, self.fingerprint, self.rows, models)
 
     def pick(self, names: Sequence[str] | None) -> Mapping[str, Leg]:

@@ -33,6 +33,8 @@ class ModelHost:
 
     def __init__(self, models: Iterable[ServedModel]) -> None:
         self.models = {model.name: model for model in models}
+        self.earlier: dict[str, ServedModel] = {}
+        """What a name meant before, still asked for by fingerprint."""
 
     @classmethod
     def open(cls, models: Mapping[str, ModelSettings], threads: int | None = None) -> Self:
@@ -48,13 +50,21 @@ class ModelHost:
         tokenizing = ThreadPoolExecutor(2, "tokenize")
         return cls([open_served(name, each, tokenizing) for name, each in models.items()])
 
-    def pick(self, name: str, capability: str) -> ServedModel:
+    def pick(self, name: str, capability: str, fingerprint: str | None = None) -> ServedModel:
         """Return the model called `name`, which must be able to do `capability`.
+
+        Args:
+            name: served name.
+            capability: what it must be able to do.
+            fingerprint: the very model; the name's earlier one is looked at too.
 
         Raises:
             RequestError: `UNKNOWN_NAME` or `WRONG_TASK`.
         """
         model = self.named(name)
+        before = self.earlier.get(name)
+        if before is not None and before.card.fingerprint == fingerprint:
+            model = before
         model.require(capability)
         return model
 

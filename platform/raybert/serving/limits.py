@@ -22,7 +22,7 @@ class Limits(Settings):
     max_request_ids: int = 300_000
     """Lists of token ids, or token ids, in one `/decode` request."""
     max_documents: int = 1000
-    """Documents in one rerank request."""
+    """Documents in one rerank request, or in one upsert."""
     max_chars: int = 122_880
     """Characters of one text, looked at before it is tokenized."""
     max_top_k: int = 1000

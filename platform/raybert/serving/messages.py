@@ -33,6 +33,7 @@ class ModelCard:
         max_batch_tokens: tokens of one forward pass.
         prompts: names of its prompts.
         similarity: name of its similarity function.
+        earlier: fingerprints of models this name had before, still answered by fingerprint.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ModelCard:
     max_batch_tokens: int = 0
     prompts: tuple[str, ...] = ()
     similarity: str = "cosine"
+    earlier: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class EmbedCall:
         truncate: cut over-long texts instead of refusing them.
         side: which end of an over-long text is cut off.
         urgent: queue with the small requests whatever the size.
+        fingerprint: the very model that is meant, where the name may have moved on to another.
     """
 
     model: str
@@ -91,6 +94,7 @@ class EmbedCall:
     truncate: bool = False
     side: Side = "right"
     urgent: bool = False
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +196,7 @@ class SearchCall:
         rerank: name of the model that orders the candidates; None keeps the retrieval order.
         candidates: hits each leg retrieves before fusion and reranking; None: chosen by `top_k`.
         deadline_ms: answer by then; optional stages that would be late are left out.
+        filter: conditions on the documents' columns, see `raybert.index.filters`.
     """
 
     index: str
@@ -202,6 +207,7 @@ class SearchCall:
     rerank: str | None = None
     candidates: int | None = None
     deadline_ms: float | None = None
+    filter: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from raybert.errors import OverloadedError, RaybertError
+from raybert.serving.changes import Changed, DeleteCall, UpsertCall
 from raybert.serving.faults import FaultKind, RequestError
 from raybert.serving.messages import (
     Classified,
@@ -139,3 +140,13 @@ class RemoteSearch:
         """Return the best hits of one query."""
         answer: SearchAnswer = await ask(self._handle, "search", call)
         return answer
+
+    async def upsert(self, call: UpsertCall) -> Changed:
+        """Write documents to a live index."""
+        changed: Changed = await ask(self._handle, "upsert", call)
+        return changed
+
+    async def delete(self, call: DeleteCall) -> Changed:
+        """Delete a document of a live index."""
+        changed: Changed = await ask(self._handle, "delete", call)
+        return changed

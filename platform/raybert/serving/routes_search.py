@@ -9,7 +9,6 @@ from starlette.responses import Response
 
 from raybert.serving.answers import json_response
 from raybert.serving.desk import Desk
-from raybert.serving.faults import FaultKind, RequestError
 from raybert.serving.messages import SearchAnswer, SearchCall, SearchHit
 from raybert.serving.routes_openai import ERRORS
 from raybert.serving.schemas_search import IndexesAnswer, SearchAnswerBody, SearchRequest
@@ -32,6 +31,7 @@ def search_routes(desk: Desk) -> APIRouter:
             rerank=await _reranker(request, desk),
             candidates=request.candidates,
             deadline_ms=request.deadline_ms,
+            filter=request.filter,
         )
         answer = await desk.search(call)
         headers = {"x-compute-tokens": str(answer.tokens)}
@@ -60,9 +60,6 @@ def _check(request: SearchRequest, desk: Desk) -> None:
     desk.limits.check_texts([request.query], "query", allow_empty=False)
     desk.limits.check_at_most(request.top_k, "top_k", "max_top_k")
     desk.limits.check_at_most(request.candidates or 0, "candidates", "max_top_k")
-    if request.filter:
-        message = "`filter`: the served indexes have no filters"
-        raise RequestError(FaultKind.INVALID, message, "filter")
 
 
 async def _reranker(request: SearchRequest, desk: Desk) -> str | None:

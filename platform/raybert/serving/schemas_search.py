@@ -29,7 +29,7 @@ class SearchRequest(BaseModel):
     candidates: Positive | None = None
     """Hits each leg retrieves before fusion and reranking."""
     filter: dict[StrictStr, Any] | None = None
-    """Conditions on document columns, where the index has filters."""
+    """Conditions on document columns: `{"year": {"gte": 2000}, "or": [{…}, {…}]}`."""
     explain: StrictBool = False
     """Add rank and score per leg, milliseconds per stage, model and index generation."""
     deadline_ms: Annotated[float, Field(gt=0, strict=False)] | None = None

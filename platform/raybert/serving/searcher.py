@@ -7,22 +7,26 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from raybert.errors import ArtifactError, OverloadedError
+from raybert.errors import ArtifactError, InputError, OverloadedError
 from raybert.fusion import Place
 from raybert.records import Hit
+from raybert.serving.changes import Changed, DeleteCall, UpsertCall
 from raybert.serving.directory import Directory
 from raybert.serving.faults import FaultKind, RequestError
 from raybert.serving.generation import Generation, Leg
 from raybert.serving.joining import join_legs
 from raybert.serving.messages import (
-    EmbedCall,
     IndexCard,
     ScoreCall,
     SearchAnswer,
     SearchCall,
     SearchHit,
 )
+from raybert.serving.query_encoding import QueryEncoding
+from raybert.serving.rollout import Rollout, pin
 from raybert.serving.tracing import trace_stages
+from raybert.serving.trial import Trials
+from raybert.serving.writer import IndexWriter
 
 _CANDIDATES = 50
 
@@ -65,8 +69,16 @@ class Searcher:
         reranker: str | None = None,
     ) -> None:
         self.generations = dict(generations)
+        self.rollouts = {
+            name: Rollout(generation)
+            for name, generation in self.generations.items()
+            if generation.root is not None
+        }
         self.models = models
         self.reranker = reranker
+        self.encoding = QueryEncoding(models)
+        self.writer = IndexWriter(models)
+        self.trials = Trials(self._answer)
 
     async def pin(self) -> None:
         """Find for every leg the served model its vectors were made by.
@@ -74,14 +86,20 @@ class Searcher:
         Raises:
             ArtifactError: no served model has the fingerprint a leg is pinned to.
         """
-        cards = await self.models.cards()
-        for generation in self.generations.values():
-            for leg in generation.legs.values():
-                leg.pin(generation.name, cards.values())
+        for name in self.generations:
+            await pin(self._in_place(name), self.models)
 
     async def cards(self) -> list[IndexCard]:
         """Return what is served here."""
-        return [generation.card() for generation in self.generations.values()]
+        return [self._in_place(name).now().card() for name in self.generations]
+
+    async def upsert(self, call: UpsertCall) -> Changed:
+        """Write documents to a live index; see `IndexWriter.upsert`."""
+        return await self.writer.upsert(self._in_place(call.index), call)
+
+    async def delete(self, call: DeleteCall) -> Changed:
+        """Delete a document of a live index; see `IndexWriter.delete`."""
+        return await self.writer.delete(self._in_place(call.index), call)
 
     async def check(self) -> None:
         """Search every index for one word.
@@ -91,17 +109,29 @@ class Searcher:
         """
         for name in self.generations:
             answer = await self.search(SearchCall(name, "ready?", top_k=1))
-            if not answer.hits and self.generations[name].rows:
+            if not answer.hits and self._in_place(name).now().rows:
                 raise ArtifactError(f"index {name!r} answers nothing")
 
     async def search(self, call: SearchCall) -> SearchAnswer:
-        """Answer one query.
+        """Answer one query, where a generation is tried perhaps by that one.
 
         Raises:
             RequestError: unknown index, leg or model; a deadline that passed before retrieval.
             OverloadedError: a model's queue is full.
         """
-        generation = self._generation(call.index)
+        generation = self._in_place(call.index)
+        rollout = self.rollouts.get(call.index)
+        canary = None if rollout is None else rollout.tried(call.query)
+        if rollout is None or rollout.canary is None or canary is None:
+            return await self._answer(generation, call)
+        if not canary.shadow:
+            return await self._answer(rollout.canary[0], call)
+        answer = await self._answer(generation, call)
+        self.trials.compare(generation, rollout.canary[0], call, answer)
+        return answer
+
+    async def _answer(self, standing: Generation, call: SearchCall) -> SearchAnswer:
+        generation = standing.now()
         progress = _Progress(call)
         found = await self._retrieve(generation, call, progress)
         since = time.perf_counter()
@@ -124,12 +154,17 @@ class Searcher:
             degraded=progress.degraded,
         )
 
-    def _generation(self, name: str) -> Generation:
+    def _in_place(self, name: str) -> Generation:
+        """Return the generation that is in place, and look whether it is still the current one."""
         if name not in self.generations:
             served = ", ".join(repr(each) for each in sorted(self.generations)) or "none"
             message = f"the index {name!r} is not served here; served are: {served}"
             raise RequestError(FaultKind.UNKNOWN_NAME, message, "index")
-        return self.generations[name]
+        rollout = self.rollouts.get(name)
+        if rollout is None:
+            return self.generations[name]
+        rollout.look(self.models)
+        return rollout.generation
 
     def _candidates(self, call: SearchCall) -> int:
         """Return how many hits each leg retrieves: more than wanted where they are reordered."""
@@ -149,6 +184,8 @@ class Searcher:
         for name, result in zip(legs, found, strict=True):
             if isinstance(result, BaseException):
                 faults.append(result)
+                if isinstance(result, InputError):
+                    raise result  # what is asked cannot be answered: no leg is to be blamed
                 progress.degraded[name] = _reason(result)
             else:
                 answers[name] = result
@@ -159,20 +196,12 @@ class Searcher:
     async def _ask(self, leg: Leg, call: SearchCall, progress: _Progress) -> list[Hit]:
         """Encode the query by the leg's own model and search its index."""
         since = time.perf_counter()
-        width = leg.index.dimension
-        cut = width if width < leg.model.dimension else None
-        embed = EmbedCall(
-            leg.model.name, [call.query], task="query", dimensions=cut, truncate=True, urgent=True
-        )
-        embedded = await self.models.embed(embed)
-        if embedded.fingerprint != leg.index.model_fingerprint:
-            message = f"model {leg.model.name!r} changed under the index {call.index!r}"
-            raise RequestError(FaultKind.NOT_READY, message, retry_after_s=1.0)
-        progress.tokens += embedded.tokens
-        progress.models[leg.name] = leg.model.name
+        encoded = await self.encoding.encode(leg, call)
+        progress.tokens += encoded.tokens
+        progress.models[leg.name] = leg.reader
         progress.took(f"encode_{leg.name}", since)
         since = time.perf_counter()
-        hits = await leg.search(embedded.vectors, self._candidates(call))
+        hits = await leg.search(encoded.rows, self._candidates(call), call.filter)
         progress.took(f"retrieve_{leg.name}", since)
         return hits
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from raybert.serving.changes import Changed, DeleteCall, UpsertCall
 from raybert.serving.messages import (
     Classified,
     ClassifyCall,
@@ -85,4 +86,12 @@ class Searches(Protocol):
 
     async def search(self, call: SearchCall) -> SearchAnswer:
         """Return the best hits of one query."""
+        ...
+
+    async def upsert(self, call: UpsertCall) -> Changed:
+        """Write documents to a live index."""
+        ...
+
+    async def delete(self, call: DeleteCall) -> Changed:
+        """Delete a document of a live index."""
         ...
