@@ -15,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from raybert import DenseEncoder, SparseEncoder
+from raybert import DenseEncoder, SparseEncoder, open_encoder
 from raybert.encoders import open_tokenizing
 from raybert.errors import InputError, ModelError
 from raybert.modules import (
@@ -80,6 +80,13 @@ def test_model2vec_folders(static: StaticEmbedding, tmp_path: Path, texts: list[
     expected = SentenceTransformer(str(tmp_path), device="cpu").encode(texts)
     found = DenseEncoder(tmp_path, device="cpu").encode(texts)
     np.testing.assert_allclose(found, expected, atol=1e-6)
+    (tmp_path / "modules.json").unlink()
+    (tmp_path / "config.json").write_text('{"model_type": "model2vec", "normalize": true}')
+    plain = open_encoder(tmp_path, device="cpu")
+    assert open_tokenizing(tmp_path).pre(texts).input_ids == plain.pre(texts).input_ids
+    assert isinstance(plain, DenseEncoder)
+    lengths = np.linalg.norm(expected, axis=1, keepdims=True).clip(min=1e-9)
+    np.testing.assert_allclose(plain.encode(texts), expected / lengths, atol=1e-6)
 
 
 def test_routes_of_a_dense_model(small: Small, tmp_path: Path, texts: list[str]) -> None:

@@ -81,9 +81,9 @@ class DenseEncoder(EmbeddingEncoder):
         """
         folder = checkpoint.transformer
         config = read_config(folder / "config.json", default={})
-        if checkpoint.architecture == "CLIPModel":
+        if checkpoint.plain_kind == "CLIPModel":
             return ModuleSequence(CLIPModel.load(folder, opening))
-        if config.get("model_type") == "model2vec":
+        if checkpoint.plain_kind == "StaticEmbedding":
             static = StaticEmbedding.load(folder, opening)
             return ModuleSequence(static, *([Normalize()] if config.get("normalize") else []))
         transformer = Transformer.open(folder, opening)

@@ -66,6 +66,14 @@ class Checkpoint:
         names = read_config(self.transformer / "config.json", default={}).get("architectures")
         return str((names or [""])[0])
 
+    @property
+    def plain_kind(self) -> str:
+        """The module that opens a folder without `modules.json`."""
+        if self.architecture == "CLIPModel":
+            return "CLIPModel"
+        config = read_config(self.folder / "config.json", default={})
+        return "StaticEmbedding" if config.get("model_type") == "model2vec" else "Transformer"
+
 
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Read `modules.json` and `config_sentence_transformers.json` of a model folder.

@@ -98,8 +98,8 @@ def open_tokenization(checkpoint: Checkpoint, opening: Opening) -> Any:
         ModelError: the first module does not tokenize, or its files cannot be used.
     """
     if not checkpoint.modules:
-        kind = "CLIPModel" if checkpoint.architecture == "CLIPModel" else "Transformer"
-        return module_class(kind, "").open_tokenization(checkpoint.folder, opening)
+        first_class = module_class(checkpoint.plain_kind, f"model {str(checkpoint.folder)!r}")
+        return first_class.open_tokenization(checkpoint.folder, opening)
     first = checkpoint.modules[0]
     if first.code is None:
         return class_of(first, checkpoint.folder).open_tokenization(first.folder, opening)
