@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raybert.cli.demo_promotion import Winner, promoted
 from raybert.cli.demo_steps import EXPERIMENT, Step, demo_steps, finished_step, forget
 from raybert.cli.offline_model import offline_model
 from raybert.cli.printing import Commands, print_hits
@@ -24,11 +25,18 @@ QUESTIONS = (
     "find words that are spelled almost alike",
 )
 APP = Path("serve") / "search.yaml"
+STEPS = 14
+"""Steps of training: about a minute and a half on two cores."""
 
 
 def register(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser("demo", help="encode, index, evaluate and serve a real corpus")
+    parser = commands.add_parser(
+        "demo", help="encode, index, judge, train and serve, on a real corpus"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=STEPS, metavar="N", help=f"steps to train (default: {STEPS})"
+    )
     parser.set_defaults(run=_demo)
 
 
@@ -46,11 +54,13 @@ def _demo(arguments: argparse.Namespace) -> int:
     model = offline_model()
     jobs = Jobs(find_cluster())
     ran = False
-    for step in demo_steps(root, model):
+    for step in demo_steps(root, model, arguments.steps):
         with _line(console, step.name) as tell:
             ran = _run(step, jobs, tell, again=ran)
+    with _line(console, "promote") as tell:
+        winner = promoted(model, tell.done)
     with _line(console, "serve") as tell:
-        url = _serve(state, root, model, tell)
+        url = _serve(state, root, winner, tell)
     console.print(f"\n[bold]Three questions[/]  POST {url}/v1/search\n")
     for question in QUESTIONS:
         print_hits(question, _ask(url, question))
@@ -70,7 +80,7 @@ class _Tell:
 
     def now(self, text: str) -> None:
         """Say what is being done."""
-        self._spinner.update(f"{self._name:<9} [dim]{text}[/]")
+        self._spinner.update(f"{self._name:<10} [dim]{text}[/]")
 
     def done(self, result: str) -> None:
         """Say what came of it."""
@@ -81,11 +91,11 @@ class _Tell:
 def _line(console: Console, name: str) -> Iterator[_Tell]:
     """Show a step while it goes on, and leave one line with its result and seconds."""
     begun = time.monotonic()
-    with console.status(f"{name:<9}") as spinner:
+    with console.status(f"{name:<10}") as spinner:
         tell = _Tell(spinner, name)
         yield tell
     seconds = time.monotonic() - begun
-    console.print(f"  [bold cyan]{name:<9}[/] [dim]{seconds:4.0f} s[/]  {tell.result}")
+    console.print(f"  [bold cyan]{name:<10}[/] [dim]{seconds:4.0f} s[/]  {tell.result}")
 
 
 def _platform(tell: _Tell) -> PlatformState:
@@ -114,7 +124,7 @@ def _run(step: Step, jobs: Jobs, tell: _Tell, *, again: bool) -> bool:
     if done is not None:
         tell.done(f"{step.summary(done)} [dim](done before)[/]")
         return False
-    forget(step)
+    forget(step, inputs_changed=again)
     printed: list[str] = []
 
     def write(text: str) -> None:
@@ -133,17 +143,15 @@ def _run(step: Step, jobs: Jobs, tell: _Tell, *, again: bool) -> bool:
     return True
 
 
-def _serve(state: PlatformState, root: Path, model: Path, tell: _Tell) -> str:
+def _serve(state: PlatformState, root: Path, winner: Winner, tell: _Tell) -> str:
     """Serve the index; an app that runs already with the same values is left as it is."""
     from raybert.jobs import applications, deploy, wait_until_served
-    from raybert.settings import home
 
     head: RayHead | None = state.ray
     assert head is not None
     served = [found.name for found in applications(head) if found.status == "RUNNING"]
     tell.now("starting the replica, loading model and index")
-    index = str(home() / "demo" / "index")
-    values = {"models.minilm": str(model), "indexes.demo": index}
+    values = {"models.minilm": str(winner.model), "indexes.demo": str(winner.index)}
     url = deploy(head, root / APP, values)
     wait_until_served(head, within_s=300)
     tell.done(f"{APP} at {url} [dim]{'(runs already)' if 'search' in served else ''}[/]")
@@ -175,7 +183,7 @@ def _addresses(console: Console, state: PlatformState, url: str) -> None:
         ("MLflow", page(state.mlflow.url)),
         ("Ray", f"{state.ray.url}   [dim]asks for the token in {state.ray.token_file}[/]"),
     ):
-        console.print(f"  [bold]{name:<9}[/] {address}")
+        console.print(f"  [bold]{name:<10}[/] {address}")
     body = '{"query": "how do I sort by two keys", "explain": true}'
     console.print(f"\n  [dim]curl {url}/v1/search -H 'content-type: application/json' -d '{body}'")
-    console.print("  [dim]raybert lineage .raybert/demo/report[/]\n")
+    console.print("  [dim]raybert lineage .raybert/demo/after/report[/]\n")

@@ -9,12 +9,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from raybert.cli.demo_questions import Questions, split_questions
 from raybert.settings import home
 
 if TYPE_CHECKING:
     from raybert.artifacts import Manifest
 
 EXPERIMENT = "demo"
+NAME = "demo"
+"""The model's name in the registry."""
+TRAINED = "model"
+"""Folder of the trained model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,45 +43,114 @@ class Step:
     summary: Callable[[Manifest], str]
 
 
-def demo_steps(root: Path, model: Path) -> list[Step]:
-    """Return the jobs in order: encode, index, search, evaluate."""
-    data, out, pipelines = root / "data" / "demo", home() / "demo", root / "pipelines"
-    docs, queries, qrels = data / "docs.parquet", data / "queries.parquet", data / "qrels.tsv"
-    embeddings, index, run = out / "embeddings", out / "index", out / "run"
+def demo_steps(root: Path, model: Path, steps: int) -> list[Step]:
+    """Return the jobs in order: the model as it is, negatives, training, the model trained.
+
+    Args:
+        root: the checkout.
+        model: folder of the model to begin with.
+        steps: steps of training.
+    """
+    data, out = root / "data" / "demo", home() / "demo"
+    learn, held_out = split_questions(data, out / "questions")
+    demo = _Demo(root / "pipelines", data / "docs.parquet", held_out)
     return [
-        Step(
-            "encode",
-            pipelines / "encode_corpus.py",
-            ("--corpus", str(docs), "--model", str(model), "--rows-per-shard", "512"),
-            embeddings,
-            (docs,),
-            lambda made: f"{made.rows:,} sections of two manuals with all-MiniLM-L6-v2",
-        ),
-        Step(
-            "index",
-            pipelines / "build_index.py",
-            ("--embeddings", str(embeddings)),
-            index,
-            (docs,),
-            lambda made: f"{made.rows:,} vectors of {made.details['dimension']} numbers, exact",
-        ),
-        Step(
-            "search",
-            pipelines / "search_corpus.py",
-            ("--queries", str(queries), "--index", str(index)),
-            run,
-            (docs, queries),
-            lambda made: f"the best 100 sections for each question, {made.rows:,} hits",
-        ),
-        Step(
-            "evaluate",
-            pipelines / "evaluate.py",
-            ("--run", str(run), "--qrels", str(qrels)),
-            out / "report",
-            (docs, queries, qrels),
-            _figures,
-        ),
+        *demo.judged(str(model), out, ""),
+        *demo.trained(str(model), out, learn, steps),
+        *demo.judged(str(out / TRAINED), out / "after", " 2"),
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Demo:
+    """What the demo's jobs have in common: job files, the corpus, the questions to judge by."""
+
+    pipelines: Path
+    docs: Path
+    held_out: Questions
+
+    def judged(self, model: str, out: Path, mark: str) -> list[Step]:
+        """Return what encodes the corpus with a model, and measures how it answers."""
+        embeddings, index, run = out / "embeddings", out / "index", out / "run"
+        queries, qrels = self.held_out.texts, self.held_out.answers
+        return [
+            Step(
+                f"encode{mark}",
+                self.pipelines / "encode_corpus.py",
+                ("--corpus", str(self.docs), "--model", model, "--rows-per-shard", "512"),
+                embeddings,
+                (self.docs,),
+                lambda made: f"{made.rows:,} sections of two manuals",
+            ),
+            Step(
+                f"index{mark}",
+                self.pipelines / "build_index.py",
+                ("--embeddings", str(embeddings)),
+                index,
+                (self.docs,),
+                lambda made: f"{made.rows:,} vectors of {made.details['dimension']} numbers, exact",
+            ),
+            Step(
+                f"search{mark}",
+                self.pipelines / "search_corpus.py",
+                ("--queries", str(queries), "--index", str(index)),
+                run,
+                (self.docs, queries),
+                lambda made: f"the best 100 sections for each question, {made.rows:,} hits",
+            ),
+            Step(
+                f"evaluate{mark}",
+                self.pipelines / "evaluate.py",
+                ("--run", str(run), "--qrels", str(qrels)),
+                out / "report",
+                (self.docs, queries, qrels),
+                _figures,
+            ),
+        ]
+
+    def trained(self, model: str, out: Path, learn: Questions, steps: int) -> list[Step]:
+        """Return what mines negatives of the other questions, and trains on them."""
+        questions, pairs = out / "questions" / "embeddings", out / "negatives"
+        columns = ("anchor", "positive", "negative")
+        return [
+            Step(
+                "questions",
+                self.pipelines / "encode_corpus.py",
+                ("--corpus", str(learn.texts), "--model", model),
+                questions,
+                (learn.texts,),
+                lambda made: f"{made.rows:,} other questions, to learn from",
+            ),
+            Step(
+                "mine",
+                self.pipelines / "mine_hard_negatives.py",
+                (
+                    *("--queries", str(questions), "--corpus", str(out / "embeddings")),
+                    *("--pairs", str(learn.answers), "--output-format", "triplet"),
+                    *("--rules.num-negatives", "1", "--rules.relative-margin", "0.05"),
+                ),
+                pairs,
+                (self.docs, learn.texts, learn.answers),
+                lambda made: f"{made.rows:,} questions with an answer and a near miss",
+            ),
+            Step(
+                "train",
+                self.pipelines / "train_dense.py",
+                (
+                    *("--model", model, "--data.files", str(pairs / "shards")),
+                    *(f"--data.columns={name}={name}" for name in columns),
+                    *("--scale.workers", "2", "--scale.device", "cpu", "--batch.size", "32"),
+                    *("--schedule.max-steps", str(steps), "--schedule.learning-rate", "5e-5"),
+                    *("--max-seq-length", "128", "--saving.log-every", "1"),
+                    *("--saving.register-as", NAME),
+                ),
+                out / TRAINED,
+                (self.docs, learn.texts, learn.answers),
+                lambda made: (
+                    f"{made.details['steps']} steps on two workers, {made.details['loss']}"
+                ),
+            ),
+        ]
 
 
 def finished_step(step: Step) -> Manifest | None:
@@ -90,10 +164,18 @@ def finished_step(step: Step) -> Manifest | None:
     return manifest if all(file.stat().st_mtime <= made + 1 for file in step.reads) else None
 
 
-def forget(step: Step) -> None:
-    """Remove what an earlier demo made of other inputs; an encoding resumes and is kept."""
-    if step.name != "encode":
-        shutil.rmtree(step.out, ignore_errors=True)
+def forget(step: Step, *, inputs_changed: bool) -> None:
+    """Remove what an earlier demo made of other inputs; the first encoding resumes and is kept.
+
+    Args:
+        step: the step.
+        inputs_changed: whether a step before it ran; if not, a training goes on where it was.
+    """
+    if step.name == "encode":
+        return
+    shutil.rmtree(step.out, ignore_errors=True)
+    if inputs_changed:
+        shutil.rmtree(f"{step.out}.checkpoints", ignore_errors=True)
 
 
 def _figures(made: Manifest) -> str:
@@ -101,4 +183,4 @@ def _figures(made: Manifest) -> str:
     metrics: dict[str, float] = made.details["metrics"]
     figures = (("nDCG@10", "ndcg@10"), ("MRR@10", "mrr@10"), ("Recall@10", "recall@10"))
     said = "  ".join(f"{name} [bold green]{metrics[key]:.3f}[/]" for name, key in figures)
-    return f"{made.rows:,} questions with known answers: {said}"
+    return f"{made.rows:,} held-out questions: {said}"
