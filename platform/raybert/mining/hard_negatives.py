@@ -21,7 +21,7 @@ from raybert.mining.teacher import Teacher, taught
 from raybert.vectors.nearest import nearest, pair_scores, prepared
 from raybert.vectors.topk import MISSING, Scores, TopK
 
-_QUERIES_AT_ONCE = 8192
+_QUERIES_AT_ONCE = 32768
 
 
 @dataclass(frozen=True, slots=True)
