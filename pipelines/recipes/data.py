@@ -60,7 +60,7 @@ def main(settings: RecipeData) -> str:
 
 def _tables(sections: list[Section], draw: random.Random) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of each kind."""
-    graded = [
+    graded: list[dict[str, Any]] = [
         {"sentence1": one["title"], "sentence2": other["text"], "score": 1 - nearness / 2}
         for one, other, nearness in _pairs(sections, draw)
     ]

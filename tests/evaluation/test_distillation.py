@@ -3,7 +3,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sentence_transformers.sentence_transformer.evaluation import MSEEvaluator as Oracle
 
 from raybert.errors import InputError
@@ -20,6 +23,21 @@ def test_equals_the_oracle_and_hand(written_vectors: Callable[..., Any]) -> None
     assert ours(student) == pytest.approx(theirs(student))
     assert ours(student)["dev_negative_mse"] == pytest.approx(-100 * (1 + 0.25) / 4)
     assert ours.primary_metric == "dev_negative_mse"
+
+
+@given(seed=st.integers(0, 9999), count=st.integers(1, 12), width=st.integers(1, 5))
+@settings(max_examples=25, deadline=None)
+def test_equals_the_oracle_on_random_vectors(
+    written_vectors: Callable[..., Any], random_vectors: Any, seed: int, count: int, width: int
+) -> None:
+    names = [f"t{n}" for n in range(8)]
+    draw = np.random.default_rng(seed)
+    sources, targets = (draw.choice(names, count).tolist() for _ in range(2))
+    teacher, student = (
+        written_vectors(random_vectors(names, each, width)) for each in (seed, seed + 1)
+    )
+    theirs: Any = Oracle(sources, targets, teacher_model=teacher)
+    assert MSEEvaluator(sources, targets, teacher)(student) == pytest.approx(theirs(student))
 
 
 def test_teacher_reads_once(written_vectors: Callable[..., Any]) -> None:

@@ -3,7 +3,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sentence_transformers.sentence_transformer import evaluation
 
 from raybert.errors import InputError
 from raybert.evaluation import SequentialEvaluator, TranslationEvaluator, TripletEvaluator
@@ -25,6 +29,31 @@ def test_numbers_of_all_and_the_score_of_the_last(written_vectors: Callable[...,
     assert together.primary_metric == "sequential_score"
     mean = SequentialEvaluator(evaluators, lambda scores: sum(scores) / len(scores))
     assert mean(written_vectors(VECTORS))["sequential_score"] == 0.5
+
+
+@given(seed=st.integers(0, 9999), count=st.integers(1, 8))
+@settings(max_examples=20, deadline=None)
+def test_equals_the_oracle(
+    written_vectors: Callable[..., Any], random_vectors: Any, seed: int, count: int
+) -> None:
+    names = [f"t{n}" for n in range(9)]
+    draw = np.random.default_rng(seed)
+    columns = [draw.choice(names, count).tolist() for _ in range(3)]
+    encoder = written_vectors(random_vectors(names, seed))
+    triplets = {"similarity_fn_names": ["dot"], "name": "one"}  # whole numbers: no last bit differs
+    theirs = evaluation.SequentialEvaluator(
+        [
+            evaluation.TripletEvaluator(*columns, **triplets),
+            evaluation.TripletEvaluator(*columns[::-1], **{**triplets, "name": "two"}),
+        ]
+    )
+    ours = SequentialEvaluator(
+        [
+            TripletEvaluator(*columns, similarity_fn_names=["dot"], name="one"),
+            TripletEvaluator(*columns[::-1], similarity_fn_names=["dot"], name="two"),
+        ]
+    )
+    assert ours(encoder) == pytest.approx(theirs(encoder))
 
 
 def test_it_nests(written_vectors: Callable[..., Any]) -> None:
