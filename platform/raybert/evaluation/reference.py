@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -80,12 +79,11 @@ def reference_outputs(
             "out": str(out),
         }
         ran = subprocess.run(
-            [sys.executable, "-c", _SCRIPT],
+            [sys.executable, "-P", "-c", _SCRIPT],
             input=json.dumps(asked),
             capture_output=True,
             text=True,
             cwd=scratch,
-            env={**os.environ, "PYTHONSAFEPATH": "1"},
             check=False,
         )
         if ran.returncode != 0 or not out.exists():
