@@ -31,7 +31,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/raybert offline-model
 	@touch $(READY)
 
-demo: setup  ## encode, index, evaluate and serve the bundled corpus, and ask it three questions
+demo: setup  ## encode, index, judge, train and serve the bundled corpus; ask it three questions
 	@$(BIN)/raybert demo
 
 demo-down:  ## stop what the demo started; its artifacts stay in .raybert
