@@ -167,6 +167,13 @@ class Generation:
             return self
         return replace(self, legs={name: leg.now() for name, leg in self.legs.items()})
 
+    async def standing(self) -> Generation:
+        """Return it as it stands now; a live leg may have much to read, beside the event loop."""
+        if all(leg.live is None for leg in self.legs.values()):
+            return self
+        threads = next(iter(self.legs.values())).threads
+        return await asyncio.get_running_loop().run_in_executor(threads, self.now)
+
     @property
     def fingerprint(self) -> str:
         """The generation: the legs' fingerprints."""

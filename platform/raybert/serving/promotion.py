@@ -24,6 +24,7 @@ LOOK_S = 5.0
 """Seconds between two questions to the registry."""
 _DRAIN_S = 10.0
 _log = logging.getLogger(__name__)
+_audit = logging.getLogger("raybert.serving.audit")
 
 
 class Promotions:
@@ -74,7 +75,7 @@ class Promotions:
             opened = await loop.run_in_executor(self._threads, self._open, name, settings, folder)
             await opened.check()
             await put_in_place(self._host, opened)
-        _log.info("model %s is %s (%s)", name, folder, wanted)
+        _audit.info("model=%s fingerprint=%s in place", name, wanted)
         self._folders[name] = folder
 
     def _open(self, name: str, settings: ModelSettings, folder: str) -> ServedModel:

@@ -24,6 +24,7 @@ LOOK_S = 0.5
 """Seconds between two looks at what is current."""
 _KEPT = 3
 _log = logging.getLogger(__name__)
+_audit = logging.getLogger("raybert.serving.audit")
 
 
 class Rollout:
@@ -84,7 +85,7 @@ class Rollout:
         self.canary = None
         if history.canary is not None:
             self.canary = (await self._pinned(history.canary.name, models), history.canary)
-        _log.info("index %s: generation %s is in place", self.generation.name, history.current)
+        _audit.info("index=%s generation=%s in place", self.generation.name, history.current)
 
     async def _pinned(self, record: str, models: Directory) -> Generation:
         loop = asyncio.get_running_loop()

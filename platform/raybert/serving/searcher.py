@@ -91,7 +91,7 @@ class Searcher:
 
     async def cards(self) -> list[IndexCard]:
         """Return what is served here."""
-        return [self._in_place(name).now().card() for name in self.generations]
+        return [(await self._in_place(name).standing()).card() for name in self.generations]
 
     async def upsert(self, call: UpsertCall) -> Changed:
         """Write documents to a live index; see `IndexWriter.upsert`."""
@@ -109,7 +109,7 @@ class Searcher:
         """
         for name in self.generations:
             answer = await self.search(SearchCall(name, "ready?", top_k=1))
-            if not answer.hits and self._in_place(name).now().rows:
+            if not answer.hits and (await self._in_place(name).standing()).rows:
                 raise ArtifactError(f"index {name!r} answers nothing")
 
     async def search(self, call: SearchCall) -> SearchAnswer:
@@ -130,9 +130,9 @@ class Searcher:
         self.trials.compare(generation, rollout.canary[0], call, answer)
         return answer
 
-    async def _answer(self, standing: Generation, call: SearchCall) -> SearchAnswer:
-        generation = standing.now()
+    async def _answer(self, chosen: Generation, call: SearchCall) -> SearchAnswer:
         progress = _Progress(call)
+        generation = await chosen.standing()
         found = await self._retrieve(generation, call, progress)
         since = time.perf_counter()
         joined = join_legs(found, call.fusion)[: self._candidates(call)]
