@@ -71,6 +71,22 @@ def test_other_formats_and_outputs_use_the_stacks_own_forward() -> None:
     assert not fuse(recording)
 
 
+class Doubling(torch.nn.Linear):
+    """Stands for an adapter in a layer's place: it has the weights, and does more with them."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)
+
+
+def test_a_layer_that_is_another_now_is_not_passed_over() -> None:
+    model, plain = bert(), bert()
+    fuse(model)
+    for one in (model, plain):
+        one.encoder.layer[1].attention.self.value.__class__ = Doubling
+    torch.testing.assert_close(hidden(model), hidden(plain), atol=2e-6, rtol=0)
+    assert (hidden(model) - hidden(bert())).abs().max() > 1e-3
+
+
 def test_copies_and_pickles_carry_no_packed_weights() -> None:
     model = bert()
     fuse(model)
