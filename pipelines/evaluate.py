@@ -1,9 +1,10 @@
-"""Evaluate retrieval: a run and judgements in, a report out; or a model, measured on the spot.
+"""Evaluate: a run and judgements in, a report out; or a model, measured on the spot.
 
 python pipelines/evaluate.py --run artifacts/demo/run --qrels data/demo/qrels.tsv \
         --out artifacts/demo/report
 python pipelines/evaluate.py --model all-MiniLM-L6-v2 --queries data/demo/queries.parquet \
         --corpus data/demo/docs.parquet --qrels data/demo/qrels.tsv --out artifacts/demo/report
+python pipelines/evaluate.py --model artifacts/reranker --pairs pairs.parquet --out report
 """
 
 from collections.abc import Callable
@@ -23,9 +24,11 @@ from raybert.encoders import open_encoder
 from raybert.errors import ArtifactError, SettingsError
 from raybert.evaluation import (
     InformationRetrievalEvaluator,
+    Plot,
     hit_score_plot,
     judge_rankings,
     measure,
+    pair_report,
     query_table,
     ranking_plots,
     read_qrels,
@@ -36,12 +39,17 @@ from raybert.modules import locate_model
 from raybert.records import Ranking
 from raybert.settings import JobSettings, Names, run_job
 from raybert.tracking import job
+from raybert.training.evaluators import read_pairs
+
+Found = tuple[dict[str, float], int, list[Plot], dict[str, Any]]
+"""Metrics, how many rows they were measured on, pictures, and tables behind them."""
+Measure = Callable[[], Found]
 
 
 class Evaluate(JobSettings):
-    """Evaluate retrieval: a run and judgements in, a report out; or a model, on the spot."""
+    """Evaluate: a run and judgements in, a report out; or a model, on the spot."""
 
-    qrels: str
+    qrels: str | None = None
     """Judgements: TREC qrels, BEIR's table, or Parquet (query_id, doc_id, relevance)."""
     run: str | None = None
     """Folder of a run artifact, as search_corpus writes it."""
@@ -51,6 +59,8 @@ class Evaluate(JobSettings):
     """Files of queries, with --model."""
     corpus: Names | None = None
     """Files of documents, with --model."""
+    pairs: Names | None = None
+    """Instead of retrieval, with --model: files of two text columns and a label 0 or 1."""
     text_column: str = "text"
     """Column that holds the text, in both."""
     id_column: str = "id"
@@ -61,10 +71,7 @@ class Evaluate(JobSettings):
 
 def main(settings: Evaluate) -> str:
     """Measure; returns where the report lies."""
-    qrels = read_qrels(settings.qrels)
-    inputs = [Input(kind="qrels", uri=settings.qrels, fingerprint=fingerprint(qrels))]
-    measured, rankings = _source(settings, qrels)
-    inputs += measured
+    inputs, measured = _of_pairs(settings) if settings.pairs else _of_retrieval(settings)
     folder = Folder(settings.out)
     if (done := finished(folder)) is not None:
         if done.kind != "report" or done.inputs != tuple(inputs):
@@ -75,17 +82,15 @@ def main(settings: Evaluate) -> str:
     with job(settings, name=f"evaluate {Path(settings.out).name}", kind="evaluate") as run:
         for item in inputs:
             run.input(item.kind, item.uri, item.fingerprint)
-        found = rankings()
-        by_query = judge_rankings(found, qrels)
-        judged = list(by_query.values())
-        metrics = measure(judged)
+        metrics, rows, plots, tables = measured()
+        kind = "Pairs" if settings.pairs else "Retrieval"
         write_report(
             settings.out,
             metrics,
-            title=f"Retrieval of {settings.run or settings.model}",
-            rows=len(judged),
-            plots=[*ranking_plots(judged), *filter(None, [hit_score_plot(found, qrels)])],
-            tables={"queries": query_table(by_query)},
+            title=f"{kind} of {settings.run or settings.model}",
+            rows=rows,
+            plots=plots,
+            tables=tables,
             settings=settings.model_dump(mode="json"),
             inputs=inputs,
             mlflow_run=run.run_id,
@@ -95,6 +100,50 @@ def main(settings: Evaluate) -> str:
             run.artifact(folder.local, "report")
     print(_summary(metrics))
     return settings.out
+
+
+def _of_pairs(settings: Evaluate) -> tuple[list[Input], Measure]:
+    """Return labelled pairs and their model, and how to measure it.
+
+    Raises:
+        SettingsError: no model is given, or retrieval is asked for too.
+        InputError: there are not two text columns and a label.
+    """
+    if settings.model is None or settings.qrels or settings.run:
+        raise SettingsError("--pairs: give --model too, and neither --qrels nor --run")
+    left, right, labels, mark = read_pairs(settings.pairs or [])
+    encoder: Any = open_encoder(locate_model(settings.model), device=settings.device)
+
+    def measured() -> Found:
+        metrics, plots = pair_report(encoder, left, right, labels)
+        return metrics, len(left), plots, {}
+
+    return [
+        Input(kind="model", uri=settings.model, fingerprint=encoder.fingerprint),
+        Input(kind="pairs", uri=",".join(settings.pairs or []), fingerprint=mark),
+    ], measured
+
+
+def _of_retrieval(settings: Evaluate) -> tuple[list[Input], Measure]:
+    """Return judgements and what they judge, and how to measure it.
+
+    Raises:
+        SettingsError: there are no judgements.
+    """
+    if settings.qrels is None:
+        raise SettingsError("--qrels is needed, or --pairs")
+    qrels = read_qrels(settings.qrels)
+    inputs, rankings = _source(settings, qrels)
+
+    def measured() -> Found:
+        found = rankings()
+        by_query = judge_rankings(found, qrels)
+        judged = list(by_query.values())
+        plots = [*ranking_plots(judged), *filter(None, [hit_score_plot(found, qrels)])]
+        return measure(judged), len(judged), plots, {"queries": query_table(by_query)}
+
+    told = Input(kind="qrels", uri=settings.qrels, fingerprint=fingerprint(qrels))
+    return [told, *inputs], measured
 
 
 def _source(
@@ -127,7 +176,8 @@ def _source(
 
 def _summary(metrics: dict[str, float]) -> str:
     chosen = ("ndcg@10", "mrr@10", "recall@10", "map@100", "accuracy@1")
-    return ", ".join(f"{name} {metrics[name]:.4f}" for name in chosen)
+    names = [name for name in chosen if name in metrics] or list(metrics)
+    return ", ".join(f"{name} {metrics[name]:.4f}" for name in names)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from types import ModuleType
 from typing import Any
 
 import ir_measures
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from ir_measures import RR, R, nDCG
 
@@ -82,6 +84,29 @@ def test_a_model_measured_on_the_spot_gives_the_same_numbers(
     )
     assert two == pytest.approx(one, abs=1e-6)
     assert read_run(run)[0].hits
+
+
+def test_labelled_pairs_are_measured_on_the_spot(
+    load_job: Load, minilm: Path, tmp_path: Path
+) -> None:
+    job = load_job("evaluate")
+    texts = ["a cat", "a kitten", "the sea", "an ocean"]
+    rows = [(one, other, int(i // 2 == j // 2)) for i, one in enumerate(texts)
+            for j, other in enumerate(texts) if i < j]  # fmt: skip
+    left, right, labels = (list(column) for column in zip(*rows, strict=True))
+    table = pa.table({"one": left, "other": right, "label": labels})
+    pq.write_table(table, tmp_path / "pairs.parquet")
+    asked = {"model": str(minilm), "out": str(tmp_path / "report"), "tracking_uri": "none"}
+    pairs = [str(tmp_path / "pairs.parquet")]
+    job.main(job.Evaluate(pairs=pairs, device="cpu", **asked))
+    told = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert told["rows"] == 6
+    assert told["metrics"]["ap"] == 1.0
+    assert (tmp_path / "report" / "plots" / "scores.png").exists()
+    with pytest.raises(SettingsError, match="neither --qrels nor --run"):
+        job.main(job.Evaluate(pairs=pairs, qrels="q.tsv", **asked))
+    with pytest.raises(SettingsError, match="--qrels is needed, or --pairs"):
+        job.main(job.Evaluate(**asked))
 
 
 def test_second_run_does_nothing_and_says_so(

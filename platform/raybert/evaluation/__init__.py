@@ -23,6 +23,7 @@ from raybert.evaluation.metrics import (
     measure,
     ranked,
 )
+from raybert.evaluation.pair_report import pair_report
 from raybert.evaluation.paraphrases import ParaphraseMiningEvaluator
 from raybert.evaluation.report import (
     Plot,
@@ -63,6 +64,7 @@ __all__ = [
     "judge",
     "judge_rankings",
     "measure",
+    "pair_report",
     "query_table",
     "ranked",
     "ranking_plots",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from raybert.corpus import Columns
 from raybert.corpus.texts import read_texts
 from raybert.errors import InputError, SettingsError
@@ -45,6 +47,16 @@ def open_evaluator(settings: EvaluationSettings, family: str) -> Evaluator | Non
     if len(found) > 1:
         return SequentialEvaluator(found)
     return found[0] if found else None
+
+
+def read_pairs(files: Sequence[str]) -> tuple[list[str], list[str], list[float], str]:
+    """Read labelled pairs; returns both texts, the labels, and the rows' content hash.
+
+    Raises:
+        InputError: there are not two text columns and a label.
+    """
+    settings = DataSettings(files=list(files))
+    return *_pairs(settings, "pairs"), open_data(settings).fingerprint
 
 
 def _retrieval(settings: EvaluationSettings, family: str) -> Evaluator:
