@@ -54,7 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
 
     def command() -> int:
-        parsed = build_parser().parse_args(arguments)
+        # argparse gives what stands after -- to nobody once flags stood before it.
+        at = arguments.index("--") if "--" in arguments else len(arguments)
+        parsed = build_parser().parse_args(arguments[:at])
+        if at < len(arguments) and "arguments" not in parsed:
+            raise SettingsError(f"raybert: {' '.join(arguments[at:])}: this command takes no --")
+        parsed.arguments = arguments[at + 1 :]
         run: Callable[[argparse.Namespace], int] = parsed.run
         return run(parsed)
 

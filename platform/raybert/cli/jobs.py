@@ -25,7 +25,6 @@ def register(commands: Commands) -> None:
         usage="raybert submit FILE [options] -- ARGUMENTS…",
     )
     submit.add_argument("file", help="job file, as pipelines/encode_corpus.py")
-    submit.add_argument("arguments", nargs="*", help="the job's own command line, after --")
     submit.add_argument(
         "--env", action="append", default=[], metavar="KEY=VALUE", help="repeatable"
     )
@@ -41,7 +40,7 @@ def register(commands: Commands) -> None:
         help="custom resource that the job file's node must have; repeatable",
     )
     submit.add_argument("--detach", action="store_true", help="print the job's id and return")
-    submit.set_defaults(run=_submit)
+    submit.set_defaults(run=_submit, arguments=[])
     listed = commands.add_parser("jobs", help="list the jobs of a Ray cluster")
     listed.add_argument("--json", action="store_true", help="for scripts")
     listed.set_defaults(run=_list)
