@@ -74,15 +74,16 @@ def test_documents_ride_along_and_columns_may_come_later(
 ) -> None:
     write("a", text="one")
     live.compact()
-    write("b", text="two", year=2001)
+    write("b", text="two", year=2001, tags=[])
     live.compact()
     write("c", year=None, tags=["x", "y"])
     taken = live.snapshot().documents.take(["c", "a", "b"])
     assert taken == [
         {"id": "c", "text": None, "year": None, "tags": ["x", "y"]},
         {"id": "a", "text": "one", "year": None, "tags": None},
-        {"id": "b", "text": "two", "year": 2001, "tags": None},
+        {"id": "b", "text": "two", "year": 2001, "tags": []},
     ]
+    write("c", year=None, tags=["x", "y"])
     query = vectors(1)
     assert ids(live, query, filter={"year": None}) == ["a", "c"]
     assert ids(live, query, filter={"year": {"gt": 2000}}) == ["b"]
@@ -267,6 +268,8 @@ def test_a_full_disk_loses_nothing(
         ({"documents": [{"n": 1}]}, r"1 document\(s\) for 2 id"),
         ({"documents": [{"n": 1}, {"n": "b"}]}, "'n': its values are of several types"),
         ({"documents": [{"vector": 1}] * 2}, "'vector' is reserved"),
+        ({"documents": [{"n": 2**70}] * 2}, "'n': its values are of several types"),
+        ({"documents": [{f"c{at}": 1 for at in range(300)}] * 2}, "more than 256 columns"),
         ({"documents": [{"year": "x"}] * 2}, "'year' is int64 in this index; given is large_str"),
         ({"documents": [{"year": 1.5}] * 2}, "'year' is int64 in this index; given is double"),
     ],

@@ -16,6 +16,8 @@ from raybert.errors import InputError
 from raybert.index.filters import Filter, passing
 from raybert.records import CONTENT, ID, VECTOR
 
+MOST_COLUMNS = 256
+"""Payload columns of one live index: each costs every row a cell."""
 RESERVED = (ID, VECTOR, CONTENT)
 Documents: TypeAlias = pa.Table | Sequence[Mapping[str, Any]]
 """Payload rows: an Arrow table, or one mapping a row."""
@@ -47,8 +49,10 @@ def fitted(columns: Mapping[str, pa.Array], known: pa.Schema) -> dict[str, pa.Ar
     """Return columns in the types they have in `known`; a new one keeps its own.
 
     Raises:
-        InputError: a column has another type; names it and both types.
+        InputError: a column has another type (it is named with both), or there are too many.
     """
+    if len(set(known.names).union(columns)) > MOST_COLUMNS:
+        raise InputError(f"documents of more than {MOST_COLUMNS} columns in one live index")
     return {
         name: _fitted(name, column, known.field(name).type if name in known.names else pa.null())
         for name, column in columns.items()
@@ -128,7 +132,9 @@ def _is_open(field: pa.Field | None) -> bool:
 
 def _column(name: str, values: list[Any]) -> pa.Array:
     try:
-        return pa.array(values)
+        column = pa.array(values)
+        empty = pa.types.is_list(column.type) and pa.types.is_null(column.type.value_type)
+        return column.cast(pa.list_(pa.string())) if empty else column
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         raise InputError(f"document column {name!r}: its values are of several types") from None
 
