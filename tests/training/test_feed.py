@@ -55,7 +55,8 @@ def test_several_datasets_with_a_loss_each(make_job: Make, rows: pa.Table, tmp_p
     }
     job = make_job(batch=SMALL, schedule=FEW, data=data)
     training = make_training(job)
-    batches = [training.collate(list(each)) for each in training.batches.sampler.plan(0)]
+    plan = training.batches.sampler.plan(0)
+    batches = [training.collate(plan[step]) for step in range(len(plan))]
     assert [batch.part for batch in batches] == [0, 1] * 3
     assert [batch.labels is None for batch in batches] == [True, False] * 3
     found = training.step(batches[1])
@@ -157,8 +158,9 @@ def test_denoising_rebuilds_texts_with_a_tied_decoder(make_job: Make) -> None:
         schedule={**FEW, "max_steps": 12, "kind": "constant"},
     )
     training = make_training(job)
-    decoder: Any = training.loss.decoder  # type: ignore[union-attr]
-    embedding = training.encoder.model[0].model.embeddings.word_embeddings.weight
+    decoder: Any = training.loss.decoder
+    transformer: Any = training.encoder.model[0]
+    embedding = transformer.model.embeddings.word_embeddings.weight
     assert decoder.model.get_input_embeddings().weight is embedding
     assert len({id(each) for each in training.parameters}) == len(training.parameters)
     batch = one_batch(training)
