@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -28,16 +29,17 @@ def keep_layers(model: ModuleSequence, layers: Sequence[int]) -> None:
     if not layers:
         raise SettingsError("keep_layers: one layer at least is needed")
     setattr(owner, name, nn.ModuleList([found[layer] for layer in layers]))
-    config = first.model.config
+    transformer: Any = first.model
+    config = transformer.config
     for key in ("num_hidden_layers", "n_layers", "num_layers"):
         if key in config.to_dict():
             setattr(config, key, len(layers))
             break
 
 
-def _stack(model: nn.Module) -> tuple[nn.Module, str] | None:
+def _stack(model: Any) -> tuple[nn.Module, str] | None:
     """Return the module that holds the layers, and the name it holds them under."""
-    depth = getattr(model.config, "num_hidden_layers", None)  # type: ignore[union-attr]
+    depth = getattr(model.config, "num_hidden_layers", None)
     for module in model.modules():
         for name in ("layer", "layers", "h"):
             held = getattr(module, name, None)
