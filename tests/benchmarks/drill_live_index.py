@@ -1,9 +1,9 @@
 """A live index for thousands of steps: changes, searches, kill -9, against brute force.
 
-    python tests/benchmarks/drill_live_index.py --runs 100 --steps 50 --seed 7
+    python tests/benchmarks/drill_live_index.py --rounds 50 --steps 50 --seed 7
 
 Every search, whichever process wrote what it finds, must agree with a dictionary and exact
-arithmetic; the seed repeats a run.
+arithmetic; its seed repeats a round.
 """
 
 from __future__ import annotations
@@ -33,30 +33,40 @@ def machine() -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--runs", type=int, default=100)
-    parser.add_argument("--steps", type=int, default=50, help="changes and searches of a run")
+    parser.add_argument("--rounds", type=int, default=50, help="of 5 histories; each has a seed")
+    parser.add_argument("--steps", type=int, default=50, help="changes and searches of a history")
+    parser.add_argument("--seconds", type=float, default=1e9, help="begin no round after them")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**31))
     arguments = parser.parse_args()
-    print(f"seed {arguments.seed}", flush=True)
     module, started = machine(), time.perf_counter()
+    kind = module.LiveMachine
+    try:
+        for seed in range(arguments.seed, arguments.seed + arguments.rounds):
+            print(f"seed {seed}", end=": ", flush=True)
+            run_round(kind, seed, arguments.steps)
+            seconds = time.perf_counter() - started
+            print(
+                f"so far {kind.rules_run} changes, searches and deaths, {kind.compared} answers "
+                f"compared, {kind.deaths} kill -9, {kind.torn} torn records, {seconds:.0f} s",
+                flush=True,
+            )
+            if seconds > arguments.seconds:
+                break
+    finally:
+        module.Writer.stop()
+
+
+def run_round(kind: Any, seed: int, steps: int) -> None:
+    """Run five histories from one seed."""
     long = settings(
-        max_examples=arguments.runs,
-        stateful_step_count=arguments.steps,
+        max_examples=5,
+        stateful_step_count=steps,
         deadline=None,
         database=None,
         print_blob=True,
         suppress_health_check=list(HealthCheck),
     )
-    kind = module.LiveMachine
-    try:
-        run_state_machine_as_test(seeded(arguments.seed)(kind), settings=long)
-    finally:
-        module.Writer.stop()
-        print(
-            f"{kind.rules_run} changes, searches and deaths, {kind.compared} answers compared; "
-            f"{kind.deaths} kill -9, {kind.torn} torn records; "
-            f"{time.perf_counter() - started:.0f} s"
-        )
+    run_state_machine_as_test(seeded(seed)(kind), settings=long)
 
 
 if __name__ == "__main__":
