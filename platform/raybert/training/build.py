@@ -38,6 +38,9 @@ ENCODERS: dict[str, type[Encoder]] = {
 """Family of a model to its encoder."""
 WHOLE_BATCH = 1 << 30
 """Rows of a pass that is bounded by tokens alone."""
+CPU_OVERHEAD, GPU_OVERHEAD = 64, 4096
+"""What a forward and backward pass costs besides its tokens, in tokens: on a CPU mostly the dense
+gradient of the word embeddings, on a GPU launching kernels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +148,11 @@ def _step(settings: TrainingSettings, encoder: Encoder, feed: Feed) -> Step:
     """Return the step: in one pass of bounded tokens after another, or cached."""
     batch = settings.batch
     tokens = batch.tokens_per_pass or encoder.tokens_per_batch
+    overhead = CPU_OVERHEAD if encoder.device.type == "cpu" else GPU_OVERHEAD
     return Step(
         encoder,
         feed.loss,
-        limits=MiniBatches(batch.cached_rows or WHOLE_BATCH, tokens),
+        limits=MiniBatches(batch.cached_rows or WHOLE_BATCH, tokens, overhead=overhead),
         cached=batch.cached_rows is not None,
         dtype=_precision(settings.scale),
         guide=feed.guide,

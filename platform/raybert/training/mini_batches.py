@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor, arange
 
 from raybert.errors import SettingsError
+from raybert.training.passes import cheapest_passes
 
 
 class Rows(Protocol):
@@ -34,11 +35,14 @@ class MiniBatches:
         tokens: most tokens of one forward pass, padding included; None sets no limit. A single
             longer row still is a mini-batch.
         loss_rows: most rows of which a loss `by_rows` scores candidates at once; None takes all.
+        overhead: what a forward pass costs besides its tokens, in tokens; None fills every
+            mini-batch up, with however much padding.
     """
 
     rows: int = 32
     tokens: int | None = None
     loss_rows: int | None = None
+    overhead: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("rows", "tokens", "loss_rows"):
@@ -48,6 +52,8 @@ class MiniBatches:
 
     def split(self, lengths: Sequence[int]) -> list[list[int]]:
         """Return row numbers a mini-batch, longest rows first, so that little is padding."""
+        if self.overhead is not None:
+            return cheapest_passes(lengths, self.rows, self.tokens, self.overhead)
         parts: list[list[int]] = []
         for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
             part = parts[-1] if parts else []
