@@ -38,7 +38,7 @@ ENCODERS: dict[str, type[Encoder]] = {
 """Family of a model to its encoder."""
 WHOLE_BATCH = 1 << 30
 """Rows of a pass that is bounded by tokens alone."""
-CPU_OVERHEAD, GPU_OVERHEAD = 64, 4096
+CPU_OVERHEAD, GPU_OVERHEAD = 256, 4096
 """What a forward and backward pass costs besides its tokens, in tokens: on a CPU mostly the dense
 gradient of the word embeddings, on a GPU launching kernels."""
 
