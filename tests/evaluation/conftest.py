@@ -26,7 +26,7 @@ class WrittenVectors:
         self.calls: list[tuple[str, int]] = []
         self.model_card_data = self
 
-    def set_evaluation_metrics(self, *_: Any) -> None:
+    def set_evaluation_metrics(self, *_: Any, **__: Any) -> None:
         """Take what the oracle writes on a model card."""
 
     def encode(self, inputs: Sequence[str], **options: Any) -> Any:
@@ -62,7 +62,7 @@ class WrittenScores:
         self.num_labels = 1 if np.ndim(values[0]) == 0 else len(values[0])
         self.model_card_data = self
 
-    def set_evaluation_metrics(self, *_: Any) -> None:
+    def set_evaluation_metrics(self, *_: Any, **__: Any) -> None:
         """Take what the oracle writes on a model card."""
 
     def predict(self, pairs: Sequence[Sequence[str]], **_: Any) -> Any:

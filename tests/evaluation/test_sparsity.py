@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import SparseEncoder
+from sentence_transformers.sparse_encoder.evaluation import (
+    SparseInformationRetrievalEvaluator as Oracle,
+)
+from sentence_transformers.util import dot_score
 
+from raybert.evaluation import InformationRetrievalEvaluator
 from raybert.evaluation.sparsity import QueryCorpusStatistics, SparsityCount
 
 
@@ -46,3 +54,34 @@ def test_a_stored_zero_is_not_active_and_dense_rows_count_nothing() -> None:
     empty = SparsityCount()
     empty.add(np.ones((2, 3)))
     assert empty.metrics() == {}
+
+
+@given(seed=st.integers(0, 999), chunk=st.integers(1, 12))
+@settings(max_examples=20, deadline=None)
+def test_a_sparse_retrieval_is_judged_as_the_oracle_judges_it(
+    written_vectors: Callable[..., Any], seed: int, chunk: int
+) -> None:
+    draw = np.random.default_rng(seed)
+    corpus = {f"d{number:02}": f"d{number:02}" for number in range(11)}
+    queries = {f"q{number}": f"q{number}" for number in range(4)}
+    table = {}
+    for name in (*corpus, *queries):
+        row = np.maximum(draw.standard_normal(16), 0).astype(np.float32)
+        row[draw.integers(16)] = 1.0  # no row without any active dimension
+        table[name] = row
+    relevant = {query: set(draw.choice(list(corpus), 2).tolist()) for query in queries}
+    encoder = written_vectors(table, sparse=True)
+    encoder.sparsity = SparseEncoder.sparsity
+    ours = InformationRetrievalEvaluator(queries, corpus, relevant, corpus_chunk_size=chunk)
+    theirs = Oracle(
+        queries,
+        corpus,
+        relevant,
+        corpus_chunk_size=chunk,
+        score_functions={"dot": dot_score},
+        write_csv=False,
+    )
+    found, expected = ours(encoder), theirs(encoder)
+    assert {"avg_flops", "query_active_dims", "corpus_sparsity_ratio"} <= set(expected) & set(found)
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=1e-5, abs=1e-7), name
