@@ -63,12 +63,9 @@ def test_the_demo_answers_and_the_second_time_skips_what_is_done(
     assert "2 steps on two workers, MultipleNegativesRankingLoss" in first
     assert "champion" in first
     assert "runs already" in second
-    for name in (
-        "nDCG@10",
-        "MLflow    http://127.0.0.1:",
-        "Serve     http://127.0.0.1:",
-    ):
-        assert name in first
+    assert "nDCG@10" in first
+    for name in ("MLflow", "Serve"):
+        assert re.search(rf"{name} +http://127\.0\.0\.1:", first), name
     assert len(re.findall(r"^ +0\.\d{4}  \S", first, re.MULTILINE)) == 9, "three hits a question"
     report = read_manifest(str(tmp_path / "home" / "demo" / "report"), kind="report")
     assert report.details["metrics"]["recall@10"] >= 0.75
