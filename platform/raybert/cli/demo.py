@@ -25,8 +25,8 @@ QUESTIONS = (
     "find words that are spelled almost alike",
 )
 APP = Path("serve") / "search.yaml"
-STEPS = 14
-"""Steps of training: about a minute and a half on two cores."""
+STEPS = 10
+"""Steps of training: about a minute on two cores."""
 
 
 def register(commands: Commands) -> None:

@@ -28,6 +28,13 @@ def connect() -> None:
 
 
 def cluster_size() -> tuple[float, int]:
-    """Return the cluster's CPUs and GPUs."""
+    """Return the cluster's CPUs and GPUs.
+
+    One node may offer more CPUs than it has cores, so that small tasks need not wait for each
+    other; threads that compute are shared out over the cores.
+    """
     resources = ray.cluster_resources()
-    return float(resources.get("CPU", 1)), int(resources.get("GPU", 0))
+    cpus = float(resources.get("CPU", 1))
+    if sum(bool(node["Alive"]) for node in ray.nodes()) == 1:
+        cpus = min(cpus, float(max(2, cpu_count())))
+    return cpus, int(resources.get("GPU", 0))
