@@ -7,7 +7,7 @@ Every way serves the same graph in one process of its own: `uvicorn` the bare ed
 Serve with its Python proxy, `haproxy` Ray Serve with RAY_SERVE_ENABLE_HA_PROXY=1, `infinity` the
 server of PyPI's `infinity-emb` from an environment of its own. Overhead is what the client waited
 minus what the answer says the model took (x-inference-time), request by request. With --reranker
-ten documents a request are ranked too.
+ten documents a request are ranked too; `--reranker new` builds one: the model with a new head.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -63,6 +64,28 @@ def texts(kind: str, count: int) -> list[str]:
     draw = random.Random(7)
     sizes = [8 if kind != "mixed" else draw.choice([4, 8, 16, 40, 150]) for _ in range(count)]
     return [" ".join(draw.choices(WORDS, k=size)) for size in sizes]
+
+
+def new_reranker(model: Path, folder: Path) -> str:
+    """Write a cross-encoder: a BERT folder's weights beneath a random head of one label."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder.mkdir()
+    for each in (*model.glob("*.txt"), *model.glob("token*"), *model.glob("special*")):
+        (folder / each.name).write_bytes(each.read_bytes())
+    config = json.loads((model / "config.json").read_text())
+    labels = {"id2label": {"0": "relevant"}, "label2id": {"relevant": 0}}
+    config |= {"architectures": ["BertForSequenceClassification"], **labels}
+    (folder / "config.json").write_text(json.dumps(config))
+    weights = {
+        f"bert.{name}": each for name, each in load_file(model / "model.safetensors").items()
+    }
+    torch.manual_seed(0)
+    weights["classifier.weight"] = torch.randn(1, config["hidden_size"])
+    weights["classifier.bias"] = torch.zeros(1)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return str(folder)
 
 
 def free_port() -> int:
@@ -137,6 +160,7 @@ def server(way: str, given: argparse.Namespace) -> Iterator[int]:
         }
     if way == "infinity":
         variables.pop("PYTHONPATH", None)
+        variables |= {"INFINITY_ANONYMOUS_USAGE_STATS": "0", "DO_NOT_TRACK": "1"}
     command = command_of(way, given, port)
     process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL)
     try:
@@ -231,7 +255,7 @@ def main() -> None:
     """Read the command line, measure, print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default=None, help="model folder (default: all-MiniLM-L6-v2)")
-    parser.add_argument("--reranker", help="cross-encoder folder; without it nothing is ranked")
+    parser.add_argument("--reranker", help="cross-encoder folder, or `new`")
     parser.add_argument("--infinity", help="the program infinity_emb of another environment")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS[:3]))
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
@@ -245,6 +269,14 @@ def main() -> None:
         return
     bare = bare_model(given.model, given.requests)
     print(f"DenseEncoder.encode, one short text: p50 {bare:.1f} ms\n")
+    with tempfile.TemporaryDirectory(prefix="raybert-bench-") as folder:
+        if given.reranker == "new":
+            given.reranker = new_reranker(Path(given.model), Path(folder) / "reranker")
+        measure(given)
+
+
+def measure(given: argparse.Namespace) -> None:
+    """Measure every way, and print the table."""
     print("way      texts  clients   p50 [ms]  p99 [ms]  overhead p50  requests/s")
     kinds = ("short", "mixed", "rerank") if given.reranker else ("short", "mixed")
     for way in given.ways:

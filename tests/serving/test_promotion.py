@@ -99,6 +99,25 @@ def test_an_alias_is_followed_and_back(
     assert opened == [("small", "v2")]  # going back opens nothing
 
 
+def test_a_replica_that_starts_late_knows_the_model_before(
+    run: Run, embedder: Embedder, next_model: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = "raybert.serving.promotion"
+    monkeypatch.setattr(f"{room}.model_folder", lambda path: path.rpartition("@")[2])
+    monkeypatch.setattr(f"{room}.fingerprint_folder", lambda _: "dense-fingerprint")
+    monkeypatch.setattr(f"{room}.open_served", lambda *_: next_model)
+
+    async def drill() -> Any:
+        followed = {"small": ModelSettings(path="models:/small@champion")}
+        await Promotions(embedder, followed).follow()
+        by_name = await embedder.embed(EmbedCall("small", ["cat"]))
+        pinned = EmbedCall("small", ["cat"], fingerprint="next-fingerprint")
+        return by_name.fingerprint, (await embedder.embed(pinned)).fingerprint
+
+    assert run(drill()) == ("dense-fingerprint", "next-fingerprint")
+    assert embedder.models["small"].card.earlier == ("next-fingerprint",)
+
+
 def test_a_registry_that_is_away_changes_nothing(
     run: Run, embedder: Embedder, dense: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import BackPressureError
 
 from raybert.errors import OverloadedError
 from raybert.serving import Embedder, FaultKind, RequestError, Reranker, Searcher
+from raybert.serving.changes import DeleteCall
 from raybert.serving.deployments import EmbedStage, RerankStage, SearchStage
 from raybert.serving.messages import ClassifyCall, EmbedCall, ScoreCall, SearchCall
 from raybert.serving.remote import RemoteModels, RemoteSearch
@@ -129,6 +130,25 @@ def test_a_fault_crosses_as_a_value_and_is_raised_here(run: Run, embeds: RemoteM
         run(embeds.embed(EmbedCall("none", ["a"])))
     assert caught.value.kind is FaultKind.UNKNOWN_NAME
     assert caught.value.param == "model"
+
+
+def test_a_call_whose_replica_died_is_sent_again_but_a_delete_is_not(
+    run: Run, embedder: Embedder
+) -> None:
+    class Dying(Wire):
+        left = 2
+
+        def __getattr__(self, method: str) -> Any:
+            self.left -= 1
+            self.fault = RayActorError() if self.left >= 0 else None
+            return Method(self, method)
+
+    twice: Any = Dying(staged(EmbedStage, embedder))
+    assert run(RemoteModels(twice).embed(EmbedCall("small", ["the cat"]))).tokens > 0
+    dead: Any = Dying(staged(EmbedStage, embedder))
+    with pytest.raises(RequestError, match="not ready"):
+        run(RemoteSearch(dead).delete(DeleteCall("live", "d1")))
+    assert dead.left == 1
 
 
 def test_a_full_stage_and_a_missing_one(run: Run) -> None:

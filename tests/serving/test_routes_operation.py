@@ -6,6 +6,8 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from raybert.serving.metrics import Metrics, Page
+
 
 def test_health_is_200_without_a_body(client: TestClient) -> None:
     answer = client.get("/health")
@@ -46,3 +48,21 @@ def test_metrics_count_what_happened(client: TestClient) -> None:
     assert found["raybert_model_info", ("dense-fingerprint", "small")] == 1
     assert found["raybert_stage_seconds_count", ("compute",)] == 2
     assert found["raybert_request_seconds_count", ("/v1/embeddings",)] == 2
+
+
+def test_replicas_are_told_apart_and_each_family_stands_once() -> None:
+    counted = []
+    for replica, requests in (("a", 2), ("b", 3)):
+        metrics = Metrics()
+        for _ in range(requests):
+            metrics.count_request("/embed", 200, 0.01)
+        counted.append(metrics.counted(replica))
+    text = Page(counted, [], [], {"small": {"rows": 7.0}}).text().decode()
+    assert text.count("# TYPE raybert_requests_total counter") == 1
+    families = {each.name: each for each in text_string_to_metric_families(text)}
+    assert {
+        sample.labels["replica"]: sample.value
+        for sample in families["raybert_requests"].samples
+        if sample.name.endswith("_total")
+    } == {"a": 2, "b": 3}
+    assert families["raybert_batcher_rows"].samples[0].value == 7

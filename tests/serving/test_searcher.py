@@ -196,7 +196,8 @@ def test_legs_of_every_kind_are_asked_side_by_side(
     models = Directory(Embedder([ServedModel("small", dense), ServedModel("sparse", sparse)]))
     legs = {"dense": index_uri, "words": bm25_uri, "sparse": sparse_uri}
     searcher = open_searcher(models, demo=legs)
-    answer = run(pinned(searcher, SearchCall("demo", "capital of france", top_k=2)))
+    call = SearchCall("demo", "capital of france", top_k=2, explain=True)
+    answer = run(pinned(searcher, call))
     assert answer.degraded == {}
     assert answer.models == {"dense": "small", "words": "bm25", "sparse": "sparse"}
     assert answer.hits[0].id == "d2"
@@ -204,6 +205,11 @@ def test_legs_of_every_kind_are_asked_side_by_side(
     assert set(ranks) == {"dense", "words", "sparse"}
     assert (ranks["words"], ranks["sparse"]) == (1, 1)
     assert answer.tokens > 0
+    first = answer.hits[0]
+    assert {each.term for each in first.terms["sparse"]} >= {"capital", "france"}
+    parts = sum(each.score for each in first.terms["sparse"])
+    assert parts == pytest.approx(first.legs["sparse"].score)
+    assert set(first.terms) == {"sparse"}
 
 
 def test_a_filter_that_cannot_be_answered_is_the_callers_fault(

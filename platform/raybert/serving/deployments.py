@@ -29,9 +29,10 @@ from raybert.serving.messages import (
     SearchCall,
     SparselyEmbedded,
 )
+from raybert.serving.metrics import Counted
 from raybert.serving.preparing import Piece
 from raybert.serving.promotion import Promotions
-from raybert.serving.remote import RemoteModels, RemoteSearch, outcome
+from raybert.serving.remote import Peers, RemoteModels, RemoteSearch, outcome
 from raybert.serving.reranker import Reranker
 from raybert.serving.searcher import Searcher
 from raybert.serving.served_model import ModelSettings
@@ -190,7 +191,25 @@ class SearchStage:
         await self.stage.pin()
 
 
-class Gateway:
+class _Edge:
+    """What both edges offer: the routes, and what their replicas have counted."""
+
+    desk: Desk
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        """Return the edge as it stands behind Ray Serve's proxy, or behind its HAProxy.
+
+        HAProxy does not say who calls, so a graph behind it is open only if its settings say so.
+        """
+        haproxy = environment("RAY_SERVE_ENABLE_HA_PROXY") == "1"
+        return build_gateway(self.desk, says_id=False, hidden_callers=haproxy)
+
+    async def counted(self) -> Counted:
+        """Return what this replica has counted."""
+        return self.desk.metrics.counted(serve.get_replica_context().replica_tag)
+
+
+class Gateway(_Edge):
     """The edge, in front of stages in replicas of their own.
 
     Args:
@@ -208,17 +227,15 @@ class Gateway:
         searches: DeploymentHandle | None = None,
     ) -> None:
         models = Directory(RemoteModels(embeds), _remote(reranks))
-        self.desk = Desk(settings, models, None if searches is None else RemoteSearch(searches))
+        found = None if searches is None else RemoteSearch(searches)
+        self.desk = Desk(settings, models, found, Peers())
 
     async def check_health(self) -> None:
         """Ask the stages anew what they serve: models are promoted under their names."""
         self.desk.models.forget()
 
-    def __serve_build_asgi_app__(self) -> ASGIApp:
-        return _behind_serve(self.desk)
 
-
-class WholeGraph:
+class WholeGraph(_Edge):
     """The edge and every stage in one replica: no hop between them, one copy of torch.
 
     Args:
@@ -243,13 +260,15 @@ class WholeGraph:
         self.searcher: Searcher | None = None
         if indexes:
             self.searcher = Searcher(open_generations(indexes), directory, settings.reranker)
-        self.desk = Desk(settings, directory, self.searcher)
+        self.desk = Desk(settings, directory, self.searcher, Peers())
         self.promotions = [Promotions(self.embedder, models)]
         if self.reranker is not None:
             self.promotions.append(Promotions(self.reranker, rerankers))
 
-    def __serve_build_asgi_app__(self) -> ASGIApp:
-        return _behind_serve(self.desk)
+    async def counted(self) -> Counted:
+        """Return what this replica has counted, its models included."""
+        name = serve.get_replica_context().replica_tag
+        return self.desk.metrics.counted(name, await self.desk.models.gauges())
 
     async def check_health(self) -> None:
         """Take up promoted models, pin the indexes to theirs, send a canary through every model."""
@@ -261,15 +280,6 @@ class WholeGraph:
         for host in (self.embedder, self.reranker):
             if host is not None:
                 await host.check()
-
-
-def _behind_serve(desk: Desk) -> ASGIApp:
-    """Return the edge as it stands behind Ray Serve's proxy, or behind its HAProxy.
-
-    HAProxy does not say who calls, so a graph behind it is open only if its settings say so.
-    """
-    haproxy = environment("RAY_SERVE_ENABLE_HA_PROXY") == "1"
-    return build_gateway(desk, says_id=False, hidden_callers=haproxy)
 
 
 def _remote(handle: DeploymentHandle | None) -> RemoteModels | None:

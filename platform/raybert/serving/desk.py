@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from pydantic import Field
 
@@ -22,8 +23,8 @@ from raybert.serving.messages import (
     SearchCall,
     SparselyEmbedded,
 )
-from raybert.serving.metrics import Metrics
-from raybert.serving.stages import Searches
+from raybert.serving.metrics import Counted, Metrics, Page
+from raybert.serving.stages import Searches, summed
 from raybert.settings import Settings
 
 
@@ -44,6 +45,14 @@ class GatewaySettings(Settings):
     """Model for rerank requests that name none; None takes the first that can."""
 
 
+class Counts(Protocol):
+    """All replicas of a gateway."""
+
+    async def counted(self) -> list[Counted]:
+        """Return what each has counted."""
+        ...
+
+
 @dataclass(slots=True)
 class Desk:
     """The stages a gateway works with, each call bounded and counted.
@@ -52,11 +61,13 @@ class Desk:
         settings: the edge's own settings.
         models: the model stages.
         searches: the search stage, if the graph has one.
+        peers: the gateway's replicas, if there may be several.
     """
 
     settings: GatewaySettings
     models: Directory
     searches: Searches | None = None
+    peers: Counts | None = None
     metrics: Metrics = field(default_factory=Metrics)
 
     @property
@@ -106,6 +117,14 @@ class Desk:
     async def delete(self, call: DeleteCall) -> Changed:
         """Delete a document of a live index."""
         return await self._searches().delete(call)
+
+    async def page(self) -> Page:
+        """Return the counters of every replica, and what is served."""
+        models = (await self.models.cards()).values()
+        indexes = await self.searches.cards() if self.searches is not None else []
+        replicas = [self.metrics.counted()] if self.peers is None else await self.peers.counted()
+        own = [gauges for replica in replicas for gauges in replica.gauges]
+        return Page(replicas, models, indexes, summed(own or await self.models.gauges()))
 
     async def only_index(self) -> str:
         """Return the name of the one served index.

@@ -112,9 +112,14 @@ class Leg:
 
     async def search(self, query: Queries, top_k: int, filter: Filter | None = None) -> list[Hit]:
         """Return the best hits of the one query, searched beside the event loop."""
+        return (await self.search_all(query, top_k, filter))[0]
+
+    async def search_all(
+        self, queries: Queries, top_k: int, filter: Filter | None = None
+    ) -> list[list[Hit]]:
+        """Return the best hits of every query, searched beside the event loop."""
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self.threads, self.index.search, query, top_k, filter)
-        return found[0]
+        return await loop.run_in_executor(self.threads, self.index.search, queries, top_k, filter)
 
 
 @dataclass(slots=True)

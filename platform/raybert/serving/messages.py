@@ -197,6 +197,7 @@ class SearchCall:
         candidates: hits each leg retrieves before fusion and reranking; None: chosen by `top_k`.
         deadline_ms: answer by then; optional stages that would be late are left out.
         filter: conditions on the documents' columns, see `raybert.index.filters`.
+        explain: say which terms of a sparse leg made it find a hit.
     """
 
     index: str
@@ -208,17 +209,31 @@ class SearchCall:
     candidates: int | None = None
     deadline_ms: float | None = None
     filter: Mapping[str, Any] | None = None
+    explain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SharedTerm:
+    """A term of both the query and a document, and what it added to the score of its leg."""
+
+    term: str
+    score: float
 
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """One answer: id, text and further columns of its document, final score, place in each leg."""
+    """One answer: id, text and further columns of its document, final score, place in each leg.
+
+    Args:
+        terms: by sparse leg the terms that mattered most, if that was asked.
+    """
 
     id: str
     text: str
     score: float
     fields: Mapping[str, Any]
     legs: Mapping[str, Place]
+    terms: Mapping[str, Sequence[SharedTerm]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,18 @@
-"""Counters of one gateway replica, in Prometheus' text format, joined with the stages' gauges."""
+"""Counters of the gateway's replicas, in Prometheus' text format, joined with the stages' gauges.
+
+Whichever replica is asked answers for all of them, each under a label of its own: `sum(rate(…))` is
+then right whoever answers, and where a replica died and another began at 0.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import generate_latest
+from prometheus_client.samples import Sample
 
 from raybert.serving.messages import IndexCard, ModelCard, StageTimes
 from raybert.serving.stages import Gauges
@@ -52,19 +59,6 @@ class Metrics:
             ("model",),
             registry=self.registry,
         )
-        self._models = Gauge(
-            "raybert_model_info",
-            "Served models; always 1",
-            ("model", "fingerprint"),
-            registry=self.registry,
-        )
-        self._indexes = Gauge(
-            "raybert_index_info",
-            "Rows of the served index generations",
-            ("index", "generation"),
-            registry=self.registry,
-        )
-        self._model_gauges: dict[str, Gauge] = {}
 
     def count_request(self, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""
@@ -84,28 +78,81 @@ class Metrics:
         for stage, milliseconds in stages_ms.items():
             self.stages.labels(f"search_{stage}").observe(milliseconds / 1e3)
 
-    def exposition(
-        self, models: Iterable[ModelCard], indexes: Iterable[IndexCard], gauges: Iterable[Gauges]
-    ) -> bytes:
-        """Return everything as Prometheus text."""
-        self._models.clear()
-        self._indexes.clear()
-        for model in models:
-            self._models.labels(model.name, model.fingerprint).set(1)
-        for index in indexes:
-            self._indexes.labels(index.name, index.generation).set(index.rows)
-        for stage in gauges:
-            for name, numbers in stage.items():
-                for number, value in numbers.items():
-                    self._model_gauge(number).labels(name).set(value)
-        return generate_latest(self.registry)
+    def counted(self, replica: str = "", gauges: Iterable[Gauges] = ()) -> Counted:
+        """Return what was counted here, as another replica can be told it."""
+        return Counted(replica, tuple(self.registry.collect()), tuple(gauges))
 
-    def _model_gauge(self, number: str) -> Gauge:
-        if number not in self._model_gauges:
-            self._model_gauges[number] = Gauge(
-                f"raybert_batcher_{number}",
-                f"Batcher: {number.replace('_', ' ')}",
-                ("model",),
-                registry=self.registry,
-            )
-        return self._model_gauges[number]
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What one gateway replica has counted.
+
+    Args:
+        replica: its name; empty where there is but one.
+        families: its counters and histograms.
+        gauges: of the model stages that live in it.
+    """
+
+    replica: str
+    families: tuple[Metric, ...]
+    gauges: tuple[Gauges, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Everything that `/metrics` says.
+
+    Args:
+        replicas: what each gateway replica has counted.
+        models: what is served.
+        indexes: what is served.
+        gauges: each model's batcher counters.
+    """
+
+    replicas: Iterable[Counted]
+    models: Iterable[ModelCard]
+    indexes: Iterable[IndexCard]
+    gauges: Gauges
+
+    def text(self) -> bytes:
+        """Return it as Prometheus text."""
+        return generate_latest(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family once, as a registry does."""
+        joined: dict[str, Metric] = {}
+        for replica in self.replicas:
+            for family in replica.families:
+                into = joined.setdefault(
+                    family.name, Metric(family.name, family.documentation, family.type)
+                )
+                into.samples += [_labelled(each, replica.replica) for each in family.samples]
+        yield from joined.values()
+        yield from self._served()
+        for number in sorted({name for numbers in self.gauges.values() for name in numbers}):
+            title = f"Batcher: {number.replace('_', ' ')}"
+            gauge = GaugeMetricFamily(f"raybert_batcher_{number}", title, labels=["model"])
+            for model, numbers in self.gauges.items():
+                gauge.add_metric([model], numbers.get(number, 0.0))
+            yield gauge
+
+    def _served(self) -> Iterator[Metric]:
+        models = GaugeMetricFamily(
+            "raybert_model_info", "Served models; always 1", labels=["model", "fingerprint"]
+        )
+        for model in self.models:
+            models.add_metric([model.name, model.fingerprint], 1)
+        indexes = GaugeMetricFamily(
+            "raybert_index_info",
+            "Rows of the served index generations",
+            labels=["index", "generation"],
+        )
+        for index in self.indexes:
+            indexes.add_metric([index.name, index.generation], index.rows)
+        yield from (models, indexes)
+
+
+def _labelled(sample: Sample, replica: str) -> Sample:
+    if not replica:
+        return sample
+    return sample._replace(labels={**sample.labels, "replica": replica})

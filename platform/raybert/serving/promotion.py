@@ -2,7 +2,8 @@
 
 The next version is opened and warmed up beside the one that serves, then one assignment puts it in
 place. The one before stays loaded, so that rolling back is at once and indexes that are pinned to
-it are still answered; requests under way end on the model they began with.
+it are still answered; requests under way end on the model they began with. A replica that starts
+later opens both, champion and previous: it must answer what its neighbours answer.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from raybert.artifacts import fingerprint_folder
-from raybert.errors import RaybertError
+from raybert.errors import InputError, RaybertError
 from raybert.serving.host import ModelHost
 from raybert.serving.served_model import ModelSettings, ServedModel, open_served
 from raybert.serving.sources import model_folder
+from raybert.tracking.registry import CHAMPION, PREVIOUS
 
 LOOK_S = 5.0
 """Seconds between two questions to the registry."""
@@ -67,6 +69,8 @@ class Promotions:
         folder = await loop.run_in_executor(self._threads, model_folder, settings.path)
         if folder == self._folders.get(name):
             return
+        if name not in self._folders:
+            await self._recall(name, settings, folder)
         wanted = await loop.run_in_executor(self._threads, fingerprint_folder, folder)
         before = self._host.earlier.get(name)
         if before is not None and before.card.fingerprint == wanted:
@@ -77,6 +81,23 @@ class Promotions:
             await put_in_place(self._host, opened)
         _audit.info("model=%s fingerprint=%s in place", name, wanted)
         self._folders[name] = folder
+
+    async def _recall(self, name: str, settings: ModelSettings, champion: str) -> None:
+        """Open what the name meant before, where the registry knows it."""
+        if not settings.path.endswith(f"@{CHAMPION}") or name in self._host.earlier:
+            return
+        loop = asyncio.get_running_loop()
+        path = settings.path.removesuffix(CHAMPION) + PREVIOUS
+        try:
+            folder = await loop.run_in_executor(self._threads, model_folder, path)
+        except InputError:
+            return  # it is the first of its name
+        if folder == champion:
+            return
+        before = await loop.run_in_executor(self._threads, self._open, name, settings, folder)
+        serving = self._host.models[name]
+        serving.card = replace(serving.card, earlier=(before.card.fingerprint,))
+        self._host.earlier[name] = before
 
     def _open(self, name: str, settings: ModelSettings, folder: str) -> ServedModel:
         at_folder = settings.model_copy(update={"path": folder})

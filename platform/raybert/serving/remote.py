@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
 
-from ray.exceptions import RayError
+from ray import serve
+from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
@@ -25,10 +26,12 @@ from raybert.serving.messages import (
     SearchCall,
     SparselyEmbedded,
 )
+from raybert.serving.metrics import Counted
 from raybert.serving.preparing import Piece
-from raybert.serving.stages import Gauges
+from raybert.serving.stages import Gauges, summed
 
 _T = TypeVar("_T")
+_TRIES = 3
 
 
 async def outcome(work: Awaitable[_T]) -> _T | RaybertError:
@@ -42,8 +45,14 @@ async def outcome(work: Awaitable[_T]) -> _T | RaybertError:
         return error
 
 
-async def ask(handle: DeploymentHandle, method: str, *arguments: Any) -> Any:
+async def ask(handle: DeploymentHandle, method: str, *arguments: Any, tries: int = _TRIES) -> Any:
     """Call a stage's method and return its result.
+
+    A replica that dies takes its calls with it; they are sent again, to another one: a stage
+    computes the same anew, and an upsert writes the same rows under the same ids.
+
+    Args:
+        tries: how often a call is sent in all; 1 for what must not be done twice.
 
     Raises:
         RaybertError: the fault the stage answered with.
@@ -55,11 +64,44 @@ async def ask(handle: DeploymentHandle, method: str, *arguments: Any) -> Any:
     except BackPressureError:
         raise OverloadedError(f"the queue of the stage {method!r} is full") from None
     except (RayError, DeploymentUnavailableError) as error:
-        message = f"the stage {method!r} is not ready"
-        raise RequestError(FaultKind.NOT_READY, message, retry_after_s=1.0) from error
+        if tries > 1 and isinstance(error, RayActorError):
+            return await ask(handle, method, *arguments, tries=tries - 1)
+        raise _not_ready(method) from error
     if isinstance(result, RaybertError):
         raise result
     return result
+
+
+async def ask_all(handle: DeploymentHandle, method: str) -> list[Any]:
+    """Call a method of every replica of a stage and return their results.
+
+    Raises:
+        RequestError: `NOT_READY` where one does not answer.
+    """
+    try:
+        found: list[Any] = await handle.broadcast(method).results_async()
+    except (RayError, DeploymentUnavailableError) as error:
+        raise _not_ready(method) from error
+    return found
+
+
+def _not_ready(method: str) -> RequestError:
+    message = f"the stage {method!r} is not ready"
+    return RequestError(FaultKind.NOT_READY, message, retry_after_s=1.0)
+
+
+class Peers:
+    """All replicas of the deployment that this process is one of."""
+
+    def __init__(self) -> None:
+        self._handle: DeploymentHandle | None = None
+
+    async def counted(self) -> list[Counted]:
+        """Return what each replica has counted, this one included."""
+        if self._handle is None:
+            own = serve.get_replica_context()
+            self._handle = serve.get_deployment_handle(own.deployment, own.app_name)
+        return await ask_all(self._handle, "counted")
 
 
 class RemoteModels:
@@ -75,13 +117,7 @@ class RemoteModels:
 
     async def gauges(self) -> Gauges:
         """Return each model's batcher counters, summed over the replicas."""
-        joined: Gauges = {}
-        for replica in await self._handle.broadcast("gauges").results_async():
-            for model, numbers in replica.items():
-                into = joined.setdefault(model, {})
-                for name, value in numbers.items():
-                    into[name] = into.get(name, 0.0) + value
-        return joined
+        return summed(await ask_all(self._handle, "gauges"))
 
     async def pieces(
         self, name: str, texts: Sequence[str], special_tokens: bool, prompt_name: str | None
@@ -148,5 +184,5 @@ class RemoteSearch:
 
     async def delete(self, call: DeleteCall) -> Changed:
         """Delete a document of a live index."""
-        changed: Changed = await ask(self._handle, "delete", call)
+        changed: Changed = await ask(self._handle, "delete", call, tries=1)
         return changed

@@ -46,10 +46,7 @@ def operation_routes(desk: Desk) -> APIRouter:
         responses={**refused, 200: {"content": {"text/plain": {}}}},
     )
     async def metrics() -> Response:
-        """Give this replica's counters and the stages' gauges as Prometheus text."""
-        models = (await desk.models.cards()).values()
-        indexes = await desk.searches.cards() if desk.searches is not None else []
-        text = desk.metrics.exposition(models, indexes, await desk.models.gauges())
-        return Response(text, media_type=_PROMETHEUS)
+        """Give the counters of all gateway replicas and the stages' gauges as Prometheus text."""
+        return Response((await desk.page()).text(), media_type=_PROMETHEUS)
 
     return router

@@ -32,6 +32,7 @@ def search_routes(desk: Desk) -> APIRouter:
             candidates=request.candidates,
             deadline_ms=request.deadline_ms,
             filter=request.filter,
+            explain=request.explain,
         )
         answer = await desk.search(call)
         headers = {"x-compute-tokens": str(answer.tokens)}
@@ -94,5 +95,9 @@ def _hit(hit: SearchHit, explain: bool) -> dict[str, Any]:
     if explain:
         body["legs"] = {
             name: {"rank": place.rank, "score": place.score} for name, place in hit.legs.items()
+        }
+        body["terms"] = {
+            name: [{"term": each.term, "score": each.score} for each in terms]
+            for name, terms in hit.terms.items()
         }
     return body

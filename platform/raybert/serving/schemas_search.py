@@ -43,14 +43,22 @@ class LegPlace(BaseModel):
     score: float
 
 
+class TermBody(BaseModel):
+    """A term that the query and a hit share, and what it added to its leg's score."""
+
+    term: str
+    score: float
+
+
 class SearchHitBody(BaseModel):
-    """One hit; `legs` only when explained."""
+    """One hit; `legs` and, of sparse legs, the `terms` that mattered only when explained."""
 
     id: str
     text: str
     score: float
     fields: dict[str, Any]
     legs: dict[str, LegPlace] | None = None
+    terms: dict[str, list[TermBody]] | None = None
 
 
 class Explanation(BaseModel):

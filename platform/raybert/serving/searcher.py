@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from raybert.errors import ArtifactError, InputError, OverloadedError
+from raybert.errors import ArtifactError, InputError, OverloadedError, RaybertError
 from raybert.fusion import Place
 from raybert.records import Hit
 from raybert.serving.changes import Changed, DeleteCall, UpsertCall
@@ -24,6 +25,7 @@ from raybert.serving.messages import (
 )
 from raybert.serving.query_encoding import QueryEncoding
 from raybert.serving.rollout import Rollout, pin
+from raybert.serving.shared_terms import with_terms
 from raybert.serving.tracing import trace_stages
 from raybert.serving.trial import Trials
 from raybert.serving.writer import IndexWriter
@@ -40,6 +42,7 @@ class _Progress:
     stages_ms: dict[str, float] = field(default_factory=dict)
     degraded: dict[str, str] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
+    rows: dict[str, Any] = field(default_factory=dict)
     tokens: int = 0
 
     def took(self, stage: str, since: float) -> None:
@@ -143,9 +146,12 @@ class Searcher:
         progress.took("fetch", since)
         if call.rerank is not None:
             hits = await self._reranked(call, call.rerank, hits, progress)
+        hits = hits[: call.top_k]
+        if call.explain:
+            hits = await self._explained(generation, hits, progress)
         progress.stages_ms["total"] = _ms_since(progress.began)
         return SearchAnswer(
-            hits=hits[: call.top_k],
+            hits=hits,
             index=generation.name,
             generation=generation.fingerprint,
             models=progress.models,
@@ -199,6 +205,7 @@ class Searcher:
         encoded = await self.encoding.encode(leg, call)
         progress.tokens += encoded.tokens
         progress.models[leg.name] = leg.reader
+        progress.rows[leg.name] = encoded.rows
         progress.took(f"encode_{leg.name}", since)
         since = time.perf_counter()
         hits = await leg.search(encoded.rows, self._candidates(call), call.filter)
@@ -224,17 +231,29 @@ class Searcher:
         progress.models["rerank"] = model
         return _reordered(hits, scored.scores.tolist())
 
+    async def _explained(
+        self, generation: Generation, hits: list[SearchHit], progress: _Progress
+    ) -> list[SearchHit]:
+        """Add the terms that mattered; what cannot be explained is still an answer."""
+        since = time.perf_counter()
+        try:
+            async with asyncio.timeout(progress.seconds_left()):
+                return await with_terms(hits, generation.legs, progress.rows, self.models)
+        except (TimeoutError, RaybertError) as error:
+            progress.degraded["explain"] = _reason(error)
+            return hits
+        finally:
+            progress.took("explain", since)
+
 
 def _reordered(hits: Sequence[SearchHit], scores: Sequence[float]) -> list[SearchHit]:
     """Sort by score, equal scores in retrieval order; note rank and score as a leg of its own."""
     order = sorted(range(len(hits)), key=lambda at: -scores[at])
     return [
-        SearchHit(
-            hits[at].id,
-            hits[at].text,
-            scores[at],
-            hits[at].fields,
-            {**hits[at].legs, "rerank": Place(rank, scores[at])},
+        replace(
+            hits[at],
+            score=scores[at],
+            legs={**hits[at].legs, "rerank": Place(rank, scores[at])},
         )
         for rank, at in enumerate(order, start=1)
     ]

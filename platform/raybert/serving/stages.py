@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from raybert.serving.changes import Changed, DeleteCall, UpsertCall
@@ -23,6 +23,17 @@ from raybert.serving.preparing import Piece
 
 Gauges = dict[str, dict[str, float]]
 """A stage's numbers by model name: `queued_tokens`, `batches`, …"""
+
+
+def summed(parts: Iterable[Gauges]) -> Gauges:
+    """Return the numbers of several stages, or of several replicas of one, added up by model."""
+    total: Gauges = {}
+    for part in parts:
+        for model, numbers in part.items():
+            into = total.setdefault(model, {})
+            for name, value in numbers.items():
+                into[name] = into.get(name, 0.0) + value
+    return total
 
 
 class Serves(Protocol):
