@@ -5,12 +5,12 @@ from ray.serve import Application
 
 from raybert.serving import GatewaySettings, ModelSpec
 from raybert.serving.deployments import (
-    EmbedStage,
     Gateway,
     RerankStage,
     StageSettings,
     WholeGraph,
     deployed,
+    embed_stages,
 )
 from raybert.settings import Settings
 
@@ -30,6 +30,8 @@ class EmbedApp(Settings):
     """Replicas of the gateway (of the whole graph, if together)."""
     embedder: StageSettings = StageSettings()
     """Replicas of the encoders."""
+    encoders: dict[str, StageSettings] = Field({})
+    """Encoders that get a deployment of their own instead, by served name."""
     reranker: StageSettings = StageSettings()
     """Replicas of the cross-encoders."""
 
@@ -40,7 +42,7 @@ def build(args: EmbedApp) -> Application:
         return deployed(WholeGraph, args.edge).bind(
             args.gateway, args.models, args.rerankers, {}, args.edge.threads
         )
-    embeds = deployed(EmbedStage, args.embedder).bind(args.models, args.embedder.threads)
+    embeds = embed_stages(args.models, args.embedder, args.encoders)
     reranks = None
     if args.rerankers:
         reranks = deployed(RerankStage, args.reranker).bind(args.rerankers, args.reranker.threads)

@@ -5,13 +5,13 @@ from ray.serve import Application
 
 from raybert.serving import GatewaySettings, IndexSpec, ModelSpec
 from raybert.serving.deployments import (
-    EmbedStage,
     Gateway,
     RerankStage,
     SearchStage,
     StageSettings,
     WholeGraph,
     deployed,
+    embed_stages,
 )
 from raybert.settings import Settings
 
@@ -34,6 +34,8 @@ class SearchApp(Settings):
     """Replicas of the gateway (of the whole graph, if together)."""
     embedder: StageSettings = StageSettings()
     """Replicas of the encoders."""
+    encoders: dict[str, StageSettings] = Field({})
+    """Encoders that get a deployment of their own instead, by served name."""
     searcher: StageSettings = StageSettings()
     """Replicas of the indexes."""
     reranker: StageSettings = StageSettings()
@@ -46,7 +48,7 @@ def build(args: SearchApp) -> Application:
         return deployed(WholeGraph, args.edge).bind(
             args.gateway, args.models, args.rerankers, args.indexes, args.edge.threads
         )
-    embeds = deployed(EmbedStage, args.embedder).bind(args.models, args.embedder.threads)
+    embeds = embed_stages(args.models, args.embedder, args.encoders)
     reranks = None
     if args.rerankers:
         reranks = deployed(RerankStage, args.reranker).bind(args.rerankers, args.reranker.threads)

@@ -24,6 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,15 @@ class Tally:
     kills: list[tuple[float, str]] = field(default_factory=list)
     taken_up: list[float] = field(default_factory=list)
     memory: list[tuple[float, dict[str, float]]] = field(default_factory=list)
+
+    def say(self, what: str) -> None:
+        """Print a line as it happens."""
+        print(f"{time.strftime('%X')} {what}", flush=True)
+
+    def blame(self, what: str) -> None:
+        """Note a wrong answer."""
+        self.wrong.append(what)
+        self.say(f"WRONG {what}")
 
     def excused(self) -> bool:
         """Tell whether a replica was killed just now."""
@@ -179,8 +189,17 @@ class Clients:
                 failures += 1
                 if failures == 3 or not self.tally.excused():
                     self.tally.failed.append(f"{route}: {status}, failure {failures}")
+                    self.tally.say(f"FAILED {self.tally.failed[-1]}")
                     return None
             await asyncio.sleep(0.3)
+
+    async def served(self) -> str:
+        """Return the fingerprint that the model's name stands for; empty where nobody says."""
+        try:
+            entries = (await self.client.get("/v1/models")).json().get("data", ())
+        except (httpx.TransportError, ValueError):
+            return ""  # the gateway that was asked was killed
+        return next((each["fingerprint"] for each in entries if each["id"] == "minilm"), "")
 
     async def load(self, seed: int) -> None:
         """Ask one thing after the other, drawn at random."""
@@ -198,7 +217,7 @@ class Clients:
         texts = [base64.b64decode(each["embedding"]) for each in found["data"]]
         vectors = np.stack([np.frombuffer(each, "<f4") for each in texts])
         if not any(np.abs(vectors - right[rows]).max() < NEAR for right in self.truth.vectors):
-            self.tally.wrong.append(f"embeddings of {rows}: neither version's")
+            self.tally.blame(f"embeddings of {rows}: neither version's")
 
     async def search(self, draw: random.Random) -> None:
         at = draw.randrange(len(TEXTS))
@@ -210,12 +229,12 @@ class Clients:
         ids = [hit["id"] for hit in found["hits"]]
         if not reranked:
             if ids != self.truth.found[at]:
-                self.tally.wrong.append(f"search {TEXTS[at]!r}: {ids}")
+                self.tally.blame(f"search {TEXTS[at]!r}: {ids}")
             return
         right = np.sort(self.truth.ranks[at])[::-1][:3]
         scores = [hit["score"] for hit in found["hits"]]
         if np.abs(scores - right).max() > NEAR:
-            self.tally.wrong.append(f"reranked {TEXTS[at]!r}: {scores}, not {right}")
+            self.tally.blame(f"reranked {TEXTS[at]!r}: {scores}, not {right}")
 
     async def rerank(self, draw: random.Random) -> None:
         at, rows = draw.randrange(len(TEXTS)), draw.sample(range(len(TEXTS)), 8)
@@ -225,7 +244,7 @@ class Clients:
         for each in found["results"] if found else ():
             right = self.truth.ranks[at][rows[each["index"]]]
             if abs(each["relevance_score"] - right) > NEAR:
-                self.tally.wrong.append(f"rerank {TEXTS[at]!r}: {each}, not {right}")
+                self.tally.blame(f"rerank {TEXTS[at]!r}: {each}, not {right}")
 
     async def write(self) -> None:
         """Upsert a document and look for it, over and over."""
@@ -237,7 +256,7 @@ class Clients:
                 continue
             found = await self.post("/v1/search", {"index": "live", "query": text, "top_k": 1})
             if found is not None and found["hits"][0]["text"] != text:
-                self.tally.wrong.append(f"{text!r} was written, {found['hits'][0]} found")
+                self.tally.blame(f"{text!r} was written, {found['hits'][0]} found")
 
 
 def replicas_now() -> dict[int, str]:
@@ -273,6 +292,9 @@ async def kill(tally: Tally, replicas: int, over: asyncio.Event) -> None:
         victim = min(pid for pid, kind in replicas_now().items() if kind == stage)
         tally.kills.append((time.perf_counter(), stage))
         os.kill(victim, signal.SIGKILL)
+        tally.say(
+            f"killed a {stage}; {sum(tally.done.values())} answers, {dict(tally.again)} again"
+        )
 
 
 async def promote(clients: Clients, over: asyncio.Event) -> None:
@@ -282,20 +304,14 @@ async def promote(clients: Clients, over: asyncio.Event) -> None:
         await asyncio.sleep(20)
         if over.is_set():
             return
-        change = (lambda: registry.promote("minilm", 2)) if wanted else registry_back(registry)
-        await asyncio.to_thread(change)
+        change = partial(registry.promote, version=2) if wanted else registry.rollback
+        await asyncio.to_thread(change, "minilm")
         began, row = time.perf_counter(), 0
         while row < 10 and not over.is_set():
-            answer = await clients.client.get("/v1/models")
-            named = {each["id"]: each["fingerprint"] for each in answer.json().get("data", ())}
-            row = row + 1 if named.get("minilm") == prints[wanted] else 0
+            row = row + 1 if await clients.served() == prints[wanted] else 0
             await asyncio.sleep(0.3)
         clients.tally.taken_up.append(time.perf_counter() - began)
-
-
-def registry_back(registry: Registry) -> Callable[[], Any]:
-    """Return the roll-back as a function without arguments."""
-    return lambda: registry.rollback("minilm")
+        clients.tally.say(f"version {wanted + 1} serves, {clients.tally.taken_up[-1]:.0f} s later")
 
 
 async def weigh(tally: Tally, over: asyncio.Event) -> None:

@@ -198,10 +198,10 @@ def test_the_dashboard_shows_what_is_exported() -> None:
     import ray.dashboard.modules.metrics.dashboards as dashboards
 
     from raybert.serving.lanes import BatchStats
-    from raybert.serving.metrics import Metrics
+    from raybert.serving.metrics import Metrics, Page
 
     numbers = dict.fromkeys(BatchStats.__dataclass_fields__, 1.0)
-    exported = Metrics().exposition([], [], [{"minilm": numbers}]).decode()
+    exported = Page([Metrics().counted()], [], [], {"minilm": numbers}).text().decode()
     known = set(re.findall(r"^# TYPE (\w+)", exported, re.M))
     known |= {f"{name}{end}" for name in known for end in ("_bucket", "_sum", "_count", "_total")}
     folder = Path(str(dashboards.__file__)).parent

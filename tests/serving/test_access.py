@@ -39,6 +39,10 @@ ROUTES = [
     ("GET", "/nowhere"),
     ("PUT", "/v1/embeddings"),
 ]
+WRITES = [
+    ("POST", "/v1/indexes/{name}/documents"),
+    ("DELETE", "/v1/indexes/{name}/documents/{id}"),
+]
 
 
 @pytest.fixture
@@ -68,16 +72,25 @@ def test_health_is_open(locked: TestClient) -> None:
     assert (answer.status_code, answer.content) == (200, b"")
 
 
-def test_changing_an_index_needs_a_write_key(locked: TestClient) -> None:
-    path = "/v1/indexes/demo/documents"
+@pytest.mark.parametrize(("method", "path"), WRITES)
+def test_changing_an_index_needs_a_write_key(locked: TestClient, method: str, path: str) -> None:
+    shown = {"nobody": {}, "stranger": {"x-api-key": "wrong"}}
+    shown |= {name: {"x-api-key": f"{name}-key"} for name in KEYS}
+    there = path.format(name="demo", id="1")
     statuses = {
-        name: locked.post(path, headers={"x-api-key": f"{name}-key"}, json={}).status_code
-        for name in KEYS
+        name: locked.request(method, there, headers=headers, json={}).status_code
+        for name, headers in shown.items()
     }
-    assert statuses["reader"] == 403
-    assert statuses["writer"] == statuses["chief"] == 400  # let in: it is the body that is wrong
-    assert needed_scope("DELETE", f"{path}/1") is Scope.WRITE
-    assert needed_scope("GET", path) is Scope.READ
+    assert (statuses["nobody"], statuses["stranger"], statuses["reader"]) == (401, 401, 403)
+    assert statuses["writer"] == statuses["chief"] in (400, 404)  # let in: what is asked is wrong
+    assert needed_scope(method, there) is Scope.WRITE
+    assert needed_scope("GET", there) is Scope.READ
+
+
+def test_no_route_is_missing_above(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    there = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    assert there == (there & {*ROUTES, *WRITES}) | {("GET", "/health")}
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
-from raybert.errors import RaybertError
+from raybert.errors import RaybertError, SettingsError
 from raybert.serving.changes import Changed, DeleteCall, UpsertCall
 from raybert.serving.desk import Desk, GatewaySettings
 from raybert.serving.directory import Directory
+from raybert.serving.embed_stages import EmbedStages
 from raybert.serving.embedder import Embedder
 from raybert.serving.gateway import build_gateway
 from raybert.serving.generation import IndexSettings, open_generations
@@ -74,6 +75,31 @@ def deployed(stage: type[Any], settings: StageSettings) -> Any:
     """Return a stage as a Ray Serve deployment; `.bind(…)` wires it."""
     edge = hasattr(stage, "__serve_build_asgi_app__")
     return serve.deployment(serve.ingress()(stage) if edge else stage).options(**settings.options())
+
+
+def embed_stages(
+    models: Mapping[str, ModelSettings],
+    shared: StageSettings,
+    apart: Mapping[str, StageSettings],
+) -> list[serve.Application]:
+    """Return the encoders' stages: a deployment for each model of `apart`, one for the others.
+
+    Raises:
+        SettingsError: a stage is named that no model has.
+    """
+    for name in apart:
+        if name not in models:
+            raise SettingsError(f"encoders: no model {name!r}; there are: {', '.join(models)}")
+    others = {name: each for name, each in models.items() if name not in apart}
+    stages = [
+        deployed(EmbedStage, each).options(name=f"EmbedStage-{name}").bind(
+            {name: models[name]}, each.threads
+        )
+        for name, each in apart.items()
+    ]  # fmt: skip
+    if others:
+        stages.append(deployed(EmbedStage, shared).bind(others, shared.threads))
+    return stages
 
 
 class _ModelStage:
@@ -158,7 +184,7 @@ class SearchStage:
 
     Args:
         indexes: settings of each index by served name.
-        embeds: the embedding stage.
+        embeds: the embedding stages.
         reranks: the reranking stage, if there is one.
         reranker: served model for `rerank: true`.
     """
@@ -166,11 +192,11 @@ class SearchStage:
     def __init__(
         self,
         indexes: Mapping[str, IndexSettings],
-        embeds: DeploymentHandle,
+        embeds: Sequence[DeploymentHandle],
         reranks: DeploymentHandle | None = None,
         reranker: str | None = None,
     ) -> None:
-        models = Directory(RemoteModels(embeds), _remote(reranks))
+        models = Directory(EmbedStages([RemoteModels(each) for each in embeds]), _remote(reranks))
         self.stage = Searcher(open_generations(indexes), models, reranker)
         self.cards = self.stage.cards
 
@@ -214,7 +240,7 @@ class Gateway(_Edge):
 
     Args:
         settings: limits and keys.
-        embeds: the embedding stage.
+        embeds: the embedding stages.
         reranks: the reranking stage, if there is one.
         searches: the search stage, if there is one.
     """
@@ -222,11 +248,11 @@ class Gateway(_Edge):
     def __init__(
         self,
         settings: GatewaySettings,
-        embeds: DeploymentHandle,
+        embeds: Sequence[DeploymentHandle],
         reranks: DeploymentHandle | None = None,
         searches: DeploymentHandle | None = None,
     ) -> None:
-        models = Directory(RemoteModels(embeds), _remote(reranks))
+        models = Directory(EmbedStages([RemoteModels(each) for each in embeds]), _remote(reranks))
         found = None if searches is None else RemoteSearch(searches)
         self.desk = Desk(settings, models, found, Peers())
 
