@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import losses as oracle
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from raybert.encoders import DenseEncoder
 from raybert.losses import (
@@ -232,6 +234,7 @@ def test_evaluation_embeds_once_and_without_gradient() -> None:
     assert not step.loss.requires_grad
 
 
+WIDTHS = [384, 128, 32]
 QUERIES = ["what is ray", "how to mine negatives", "a cat on a mat", "python", "blue sky", "rain"]
 ANSWERS = [
     "Ray runs Python on many machines.",
@@ -243,27 +246,45 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize("dims", [None, [384, 128, 32]])
-def test_a_real_model_gives_the_reference_value_and_gradients(
-    minilm: Path, dims: list[int] | None
-) -> None:
-    """Cached in sorted mini-batches here, cached or wrapped in the reference implementation."""
+REAL: dict[str, tuple[Loss, Callable[..., Any]]] = {
+    "ranking": (
+        MultipleNegativesRankingLoss(),
+        lambda model: oracle.CachedMultipleNegativesRankingLoss(model, mini_batch_size=4),
+    ),
+    "uncached": (MultipleNegativesRankingLoss(), oracle.MultipleNegativesRankingLoss),
+    "matryoshka": (
+        MatryoshkaLoss(MultipleNegativesRankingLoss(), WIDTHS),
+        lambda model: oracle.MatryoshkaLoss(
+            model, oracle.CachedMultipleNegativesRankingLoss(model, mini_batch_size=4), WIDTHS
+        ),
+    ),
+    "guided by itself": (
+        GISTEmbedLoss(),
+        lambda model: oracle.CachedGISTEmbedLoss(model, model, mini_batch_size=4),
+    ),
+}
+"""Our loss, and the reference's around a model."""
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_real_model_gives_the_reference_value_and_gradients(minilm: Path, name: str) -> None:
+    """Hard cases 12, 13 and 28: cached in sorted mini-batches, plain, and the reference's."""
+    loss, made = REAL[name]
     encoder = DenseEncoder(minilm, device="cpu")
-    loss: Loss = MultipleNegativesRankingLoss()
-    loss = MatryoshkaLoss(loss, dims) if dims else loss
     columns = [encoder.pre(QUERIES), encoder.pre(ANSWERS)]
 
     def embed(_: int, tokens: TokenizedTexts) -> Mapping[str, Tensor]:
-        features = encoder.model(encoder.collate(tokens))
-        return {EMBEDDING: features[EMBEDDING]}
+        embeddings = encoder.model(encoder.collate(tokens))[EMBEDDING]
+        return {EMBEDDING: embeddings, "guide": embeddings.detach()}
 
     encoder.model.eval()
+    plain = plain_step(embed, columns, loss).loss
     step = cached_step(embed, columns, loss, limits=MiniBatches(rows=4, tokens=40))
+    torch.testing.assert_close(step.loss, plain, rtol=1e-6, atol=1e-6)
     backward(step.loss)
 
     theirs = SentenceTransformer(str(minilm), device="cpu").eval()
-    inner = oracle.CachedMultipleNegativesRankingLoss(theirs, mini_batch_size=4)
-    reference = oracle.MatryoshkaLoss(theirs, inner, dims) if dims else inner
+    reference = made(theirs)
     expected = reference([theirs.preprocess(QUERIES), theirs.preprocess(ANSWERS)], None)
     backward(expected)
     torch.testing.assert_close(step.loss, expected, rtol=1e-5, atol=1e-6)
@@ -273,6 +294,22 @@ def test_a_real_model_gives_the_reference_value_and_gradients(
         assert gradient is not None
         largest = float(gradient.abs().max())
         torch.testing.assert_close(found[shape], gradient, rtol=1e-4, atol=1e-4 * largest)
+
+
+def test_a_real_model_that_guides_itself_drops_only_what_is_strictly_nearer(minilm: Path) -> None:
+    """Two rows share a positive, as near to the anchor as its own: it stays a candidate."""
+    encoder = DenseEncoder(minilm, device="cpu")
+    anchors, positives = (
+        torch.from_numpy(encoder.encode(texts)) for texts in (QUERIES, [ANSWERS[0], *ANSWERS[:5]])
+    )
+    cosines = F.normalize(anchors) @ F.normalize(positives).T
+    dropped = cosines > cosines.diagonal()[:, None]
+    assert dropped.any()
+    assert not dropped[0, 1]
+    expected = F.cross_entropy(cosines.masked_fill(dropped, -torch.inf) / 0.01, torch.arange(6))
+    loss = GISTEmbedLoss(contrast_anchors=False, contrast_positives=False)
+    value = loss(LossInputs.of(anchors, positives, guide=(anchors, positives)))
+    torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.requires_gpu
