@@ -144,3 +144,14 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return built[kind]
 
     return folder
+
+
+@pytest.fixture
+def answering(tmp_path: Path) -> Path:
+    """A causal language model whose tokenizer has the words yes and no."""
+    folder = build(tmp_path / "answering", "llama", "ForCausalLM")
+    tokens = json.loads((folder / "tokenizer.json").read_text())
+    vocabulary = tokens["model"]["vocab"]
+    vocabulary |= {"yes": len(vocabulary), "no": len(vocabulary) + 1}
+    (folder / "tokenizer.json").write_text(json.dumps(tokens))
+    return folder

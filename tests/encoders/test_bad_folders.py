@@ -116,7 +116,7 @@ def chat(folder: Path) -> None:
         (outside, r"'../elsewhere' leads out of the folder"),
         (unset, r"configuration of Dense in '2_Dense' cannot be used: KeyError 'out_features'"),
         (too_large, r"config.json': larger than 64 MiB"),
-        (chat, r"reads chat messages; only text is read"),
+        (chat, r"reads chat messages; its tokenizer has no chat_template"),
     ],
 )
 def test_one_line_says_what_is_wrong(

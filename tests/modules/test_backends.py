@@ -20,7 +20,7 @@ from raybert.modules import backends as engines
 from raybert.modules.backends import available_backends, exported_file
 from raybert.modules.onnx_export import export_onnx, optimize_onnx, quantize_onnx
 from raybert.modules.openvino_runner import convert_to_openvino, quantize_openvino
-from raybert.modules.transformer import open_config
+from raybert.modules.pretrained import open_config
 
 TEXTS = ["a b c d", "g", "f e d c b a"]
 pytest.importorskip("onnxruntime")
@@ -124,6 +124,12 @@ def test_openvino_gives_what_torch_gives(copied: Path) -> None:
     out = copied / "openvino" / "openvino_model_qint8_quantized.xml"
     quantize_openvino(plain, out, probes)
     assert cosine(hidden(copied, f"openvino:{out.name}"), hidden(copied, "torch")) > 0.98
+
+
+def test_torch_in_eight_bits_is_a_choice_where_a_file_has_eight(copied: Path) -> None:
+    assert available_backends(copied) == ["torch", "onnx:model.onnx"]
+    (copied / "onnx" / "model.onnx").rename(copied / "onnx" / "model_qint8_avx512.onnx")
+    assert available_backends(copied) == ["torch", "torch:int8", "onnx:model_qint8_avx512.onnx"]
 
 
 def test_files_are_found_and_refused_by_name(copied: Path) -> None:

@@ -8,7 +8,8 @@ import torch
 import transformers
 
 from raybert.errors import ModelError
-from raybert.modules.fused import FusedForward, QuantizedLinear, fuse, pack_int8
+from raybert.modules.fused import FusedForward, fuse, pack_int8
+from raybert.modules.packed import QuantizedLinear
 
 SIZE = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 32}
 IDS = torch.tensor([[2, 5, 6, 7, 3], [2, 8, 3, 1, 1]])

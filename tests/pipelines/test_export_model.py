@@ -83,7 +83,7 @@ def test_the_manifest_tells_what_was_measured(exported: Path, model: Path) -> No
 
 def test_the_fastest_back_end_is_measured(exported: Path) -> None:
     encoder = DenseEncoder(exported, device="cpu", backend="auto")
-    assert encoder.backend in ("torch", "onnx:model_qint8_avx2.onnx")
+    assert encoder.backend in ("torch", "torch:int8", "onnx:model_qint8_avx2.onnx")
     assert DenseEncoder(exported, device="cpu").backend == "torch"
 
 

@@ -251,7 +251,6 @@ REAL: dict[str, tuple[Loss, Callable[..., Any]]] = {
         MultipleNegativesRankingLoss(),
         lambda model: oracle.CachedMultipleNegativesRankingLoss(model, mini_batch_size=4),
     ),
-    "uncached": (MultipleNegativesRankingLoss(), oracle.MultipleNegativesRankingLoss),
     "matryoshka": (
         MatryoshkaLoss(MultipleNegativesRankingLoss(), WIDTHS),
         lambda model: oracle.MatryoshkaLoss(

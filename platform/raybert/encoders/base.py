@@ -44,7 +44,8 @@ class Encoder:
         allow_pickle: read pickled weights where there are no safetensors.
         num_labels: size of a new classification head; None takes the folder's own.
         backend: what runs the transformer: "torch", "torch:int8", "onnx", "openvino", a file of the
-            last two as in "onnx:model_O3.onnx", or "auto": the fastest of torch and the files.
+            last two as in "onnx:model_O3.onnx", or "auto": the fastest of torch and the files (in
+            eight bits only where a file is).
 
     Attributes:
         model: the modules; differentiable, so training calls `model(features)` as it is.

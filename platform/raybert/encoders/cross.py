@@ -231,7 +231,7 @@ class CrossEncoder(Encoder):
 
         Versions before 4.0, before 5.4 and since look for it in different ones.
         """
-        if len(self.model) > 1:
+        if len(self.model) > 1 or getattr(self.tokenizer, "chat_template", None):
             super()._write(folder, card)
             return
         write_settings(folder, self._described())

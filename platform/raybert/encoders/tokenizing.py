@@ -70,10 +70,8 @@ class Tokenizing:
         before = self.prompt(prompt_name, prompt, task)
         tokenization = self.tokenization.routed(task)
         task = task if tokenization is not self.tokenization else None
-        if not before:
-            return replace(tokenization(texts), task=task)
-        tokens = tokenization([_prompted(before, text) for text in texts])
-        return replace(tokens, prompt_length=tokenization.prompt_length(before), task=task)
+        tokens = tokenization.prompted(texts, before) if before else tokenization(texts)
+        return replace(tokens, task=task)
 
     def prompt(
         self, prompt_name: str | None = None, prompt: str | None = None, task: str | None = None
@@ -156,11 +154,6 @@ def check_texts(texts: Sequence[Text]) -> None:
         if not fine:
             expected = "a pair of strings" if pairs else "a string"
             raise InputError(f"text {row}: {expected} is expected, not {_said(text)}")
-
-
-def _prompted(prompt: str, text: Text) -> Text:
-    """Put a prompt before a text, or before the first of a pair."""
-    return prompt + text if isinstance(text, str) else (prompt + text[0], text[1])
 
 
 def _said(value: object) -> str:

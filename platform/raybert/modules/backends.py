@@ -154,16 +154,18 @@ def exported_file(folder: Path, backend: str) -> tuple[str, Path]:
 
 
 def available_backends(folder: Path) -> list[str]:
-    """Return the names of all back ends that can run a transformer's folder here, torch first."""
-    return [
-        TORCH,
-        *(
-            f"{engine}:{path.name}"
-            for engine in SUFFIXES
-            if find_spec(PACKAGES[engine]) is not None
-            for path in _files(folder, engine)
-        ),
+    """Return the names of all back ends that can run a transformer's folder here, torch first.
+
+    torch in eight bits is one of them where the folder holds a file in eight bits, as whoever made
+    that has accepted what they cost.
+    """
+    files = [
+        f"{engine}:{path.name}"
+        for engine in SUFFIXES
+        if find_spec(PACKAGES[engine]) is not None
+        for path in _files(folder, engine)
     ]
+    return [TORCH, *([TORCH_INT8] if any("int8" in name for name in files) else []), *files]
 
 
 def _files(folder: Path, engine: str) -> list[Path]:

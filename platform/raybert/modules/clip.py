@@ -18,8 +18,8 @@ from raybert.errors import ModelError
 from raybert.modules.checkpoint import first_line
 from raybert.modules.images import Picture, read_image
 from raybert.modules.module import Features, Module, Opening
+from raybert.modules.pretrained import max_positions, open_config, open_model, quiet
 from raybert.modules.tokenization import Tokenization
-from raybert.modules.transformer import max_positions, open_config, open_model, quiet
 
 METHODS = ("get_text_features", "get_image_features")
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from raybert.errors import ModelError
 from raybert.modules.checkpoint import first_line
 from raybert.modules.module import Opening
-from raybert.modules.transformer import open_config, quiet
+from raybert.modules.pretrained import open_config, quiet
 
 
 class Decoder(nn.Module):

@@ -11,7 +11,8 @@ from typing import Any
 from torch import nn
 
 from raybert.errors import ModelError, SettingsError
-from raybert.modules.fused import FusedForward, FusedLinear, fuse, fuse_head
+from raybert.modules.fused import FusedForward, fuse, fuse_head
+from raybert.modules.packed import FusedLinear
 from raybert.modules.transformer import Transformer
 
 

@@ -21,7 +21,8 @@ from raybert.devices import cpu_features
 from raybert.errors import ModelError
 from raybert.modules.checkpoint import first_line
 from raybert.modules.module import Opening
-from raybert.modules.transformer import INPUTS, TASKS, max_positions, open_config, open_model
+from raybert.modules.pretrained import TASKS, max_positions, open_config, open_model
+from raybert.modules.transformer import INPUTS
 
 OPSET = 18
 LEVELS = ("O1", "O2", "O3", "O4")

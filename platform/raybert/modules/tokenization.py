@@ -6,6 +6,7 @@ A `Tokenization` holds no weights: CPU tasks open it without loading the model.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -103,6 +104,11 @@ class Tokenization:
         if self._segments and isinstance(texts[0], tuple):
             types = [encoding.type_ids for encoding in encodings]
         return TokenizedTexts([encoding.ids for encoding in encodings], types)
+
+    def prompted(self, texts: Sequence[Text], prompt: str) -> TokenizedTexts:
+        """Tokenize texts with a prompt before each, or before the first of each pair."""
+        tokens = self([_prompted(prompt, text) for text in texts])
+        return replace(tokens, prompt_length=self.prompt_length(prompt))
 
     def routed(self, task: str | None) -> Tokenization:
         """Return the tokenization for a task, which is this one for every task."""
@@ -235,3 +241,8 @@ def padded_mask(lengths: Sequence[int], left: bool) -> torch.Tensor:
     counts = np.asarray(lengths)[:, None]
     mask = places >= width - counts if left else places < counts
     return torch.from_numpy(mask.astype(np.int64))
+
+
+def _prompted(prompt: str, text: Text) -> Text:
+    """Put a prompt before a text, or before the first of a pair."""
+    return prompt + text if isinstance(text, str) else (prompt + text[0], text[1])
