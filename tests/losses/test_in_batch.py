@@ -39,7 +39,8 @@ def test_ranking_gives_the_specified_numbers(
 ) -> None:
     loss = MultipleNegativesRankingLoss(**arguments)
     value = loss(LossInputs.of(*(getattr(toy, name) for name in names)))
-    assert value.item() == pytest.approx(expected, abs=2e-7)
+    # float32 rounds otherwise from CPU to CPU: by 7e-7 on one with AMX.
+    assert value.item() == pytest.approx(expected, abs=1e-6)
 
 
 @settings(max_examples=60, deadline=None)
