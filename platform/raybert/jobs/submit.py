@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, Any
 from raybert.errors import InputError, PlatformError, SettingsError
 from raybert.jobs.checkout import EXCLUDED, checkout_of, extra_requirements
 from raybert.jobs.cluster import Cluster
-from raybert.jobs.follow import Follower
+from raybert.jobs.follow import ENDED, Follower
 from raybert.settings import environment, set_environment
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 PASSED_ON = ("MLFLOW_TRACKING_URI", "HF_HUB_OFFLINE", "HF_TOKEN")
 """Variables of the submitter's environment that a job on another machine gets too."""
 PATIENCE_S = 600.0
 """Seconds that a follower waits for a cluster that does not answer."""
+RETRY_S = 0.5
+"""Seconds until it tries again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,22 +142,18 @@ class Jobs:
         Raises:
             PlatformError: the cluster has not answered for `patience_s` seconds.
         """
-        follower = Follower(write)
-        heard = time.monotonic()
+        follower = Follower(self._client, lambda job_id: self.find(job_id).status, write)
         while True:
             try:
-                asyncio.run(follower.tail(self._client, job_id))
-                job = self.find(job_id)
-                heard = time.monotonic()
-                if job.status in ENDED:
-                    return job
+                asyncio.run(follower.follow(job_id))
+                return self.find(job_id)
             except (RuntimeError, OSError, PlatformError) as error:
-                if time.monotonic() - heard > patience_s:
+                if time.monotonic() - follower.heard > patience_s:
                     raise PlatformError(
                         f"{self.cluster.address} has not answered for {patience_s:.0f} s: "
                         f"{_line(error)}"
                     ) from None
-            time.sleep(0.5)
+            time.sleep(RETRY_S)
 
     def logs(self, job_id: str) -> str:
         """Return what a job has printed so far."""
