@@ -185,9 +185,11 @@ def main() -> None:
     options = parsed()
     if options.only:
         set_threads(options.threads)
+        before = time.process_time()
         seconds = RUNS[options.only](options)
+        used = time.process_time() - before
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"seconds": seconds, "peak": peak}))
+        print(json.dumps({"seconds": seconds, "processor": used, "peak": peak}))
     elif options.workers:
         beside_itself(options)
     else:
