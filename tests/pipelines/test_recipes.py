@@ -51,6 +51,7 @@ def test_a_recipe_is_accepted_by_its_job(recipe: Path, load_job: Load, root: Pat
     job, settings = settings_of(recipe, load_job)
     assert settings.out == f"artifacts/recipes/{recipe.stem}"
     family = FAMILIES.get(job.__name__.removeprefix("pipelines_"), "dense")
+    family = getattr(settings, "family", family)
     if settings.loss.name is not None:
         choose_loss(settings.loss.name, family, **settings.loss.settings)
     told = (root / "docs" / "recipes.md").read_text(encoding="utf-8")

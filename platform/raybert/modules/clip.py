@@ -68,6 +68,12 @@ class CLIPModel(Module):
         """Return the width D of the common space."""
         return int(self.model.config.projection_dim)
 
+    @property
+    def patches(self) -> int:
+        """The patches that an image is cut into, and one for the whole."""
+        vision = self.model.config.vision_config
+        return int((vision.image_size // vision.patch_size) ** 2 + 1)
+
     def pixels(self, images: Sequence[Picture]) -> Tensor:
         """Prepare images for the model, [B, C, H, W], on the CPU.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,9 +16,12 @@ from raybert.losses.reranking import MultipleNegativesRankingLoss
 from raybert.records import TokenizedTexts
 from raybert.sampling import MixedBatchSampler
 from raybert.training.data import TrainingData
+from raybert.training.mini_batches import Pictures
 
 DELETED = 0.6
 """Share of a text's words that denoising leaves out, arXiv:2104.06979."""
+Column = TokenizedTexts | Pictures
+"""A column of a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +30,14 @@ class Batch:
 
     Args:
         rows: numbers of the rows in the data.
-        columns: a column's texts, or pairs of texts, tokenized.
+        columns: `Column`s: texts, or pairs of texts, tokenized, or pictures.
         labels: [N] or [N, C], where the loss takes some; token ids [N, T] for denoising.
         guide: the columns once more, tokenized for a guide model.
         part: number of the dataset, of several.
     """
 
     rows: list[int]
-    columns: tuple[TokenizedTexts, ...]
+    columns: tuple[Any, ...]
     labels: Tensor | None
     guide: tuple[TokenizedTexts, ...] = ()
     part: int = 0
@@ -50,6 +53,7 @@ class Collate:
         prompts: column to text put before its texts; none where a column is not named.
         routes: column to route, of a model that has routes.
         guide: the guide model's tokenizing half, for a loss that has one.
+        pictures: prepares the pictures of a column, for a model that reads them.
     """
 
     def __init__(
@@ -60,10 +64,11 @@ class Collate:
         prompts: Mapping[str, str] | None = None,
         routes: Mapping[str, str] | None = None,
         guide: Tokenizing | None = None,
+        pictures: Callable[[Sequence[Any]], Pictures] | None = None,
     ) -> None:
         self.data, self.tokenizing, self.loss = data, tokenizing, loss
         self.prompts, self.routes = dict(prompts or {}), dict(routes or {})
-        self.guide = guide
+        self.guide, self.pictures = guide, pictures
 
     def __call__(self, rows: Sequence[int]) -> Batch:
         """Return the batch of these rows."""
@@ -77,9 +82,14 @@ class Collate:
         guide = () if self.guide is None else tuple(map(self.guide.pre, texts))
         return Batch(list(rows), tuple(columns), labels, guide)
 
-    def _texts(self, texts: Sequence[list[Any]]) -> list[TokenizedTexts]:
-        """Tokenize column by column."""
-        return [self._tokens(*each) for each in zip(self.data.columns, texts, strict=False)]
+    def _texts(self, texts: Sequence[list[Any]]) -> list[Column]:
+        """Tokenize column by column; pictures are prepared."""
+        return [
+            self._tokens(name, each)
+            if self.pictures is None or name not in self.data.images
+            else self.pictures(each)
+            for name, each in zip(self.data.columns, texts, strict=False)
+        ]
 
     def _tokens(self, name: str, texts: list[Any]) -> TokenizedTexts:
         """Tokenize a column's texts behind its prompt, for its route."""

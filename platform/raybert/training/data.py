@@ -28,16 +28,19 @@ DATASETS_FILE = "dataset_info.json"
 class TrainingData:
     """A table of text columns and, where there is one, a label column.
 
-    A text column holds strings, or lists of strings (the documents of a listwise loss).
+    A text column holds strings, or lists of strings (the documents of a listwise loss); one of
+    pictures a file's bytes, or its path.
 
     Args:
         table: the columns, in the order the loss takes them.
         where: what to call the data in messages.
         joined: texts of the columns that hold ids.
         also: further datasets, each with columns of its own.
+        images: columns that hold pictures.
 
     Raises:
-        InputError: there are no rows or no text columns, a cell holds no text, or an id has none.
+        InputError: there are no rows or no text columns, a cell holds no text or picture, or an
+            id has no text.
     """
 
     def __init__(
@@ -46,11 +49,13 @@ class TrainingData:
         where: str = "the data",
         joined: Mapping[str, JoinedTexts] | None = None,
         also: Sequence[TrainingData] = (),
+        images: Sequence[str] = (),
     ) -> None:
         self.table = table.combine_chunks()
         self.where = where
         self.joined = dict(joined or {})
         self.parts = [self, *also]
+        self.images = list(images)
         self.label = next((name for name in table.column_names if name in LABEL_COLUMNS), None)
         self.columns = [name for name in table.column_names if name not in LABEL_COLUMNS]
         if not len(table):
@@ -59,7 +64,7 @@ class TrainingData:
             raise InputError(f"{where}: there is no text column beside {self.label}")
         for name in self.columns:
             if name not in self.joined:
-                _check_texts(self.table.column(name), name, where)
+                _check_cells(self.table.column(name), name, where, image=name in self.images)
         self.places = {
             name: texts.places(self.table.column(name), name) for name, texts in self.joined.items()
         }
@@ -68,7 +73,7 @@ class TrainingData:
         return sum(len(part.table) for part in self.parts)
 
     def texts(self, column: str, rows: Sequence[int]) -> list[Any]:
-        """Return a column's texts at `rows`."""
+        """Return a column's texts, or pictures, at `rows`."""
         numbers = pa.array(rows, pa.int64())
         if column in self.joined:
             return list(self.joined[column].take(self.places[column].take(numbers)))
@@ -143,8 +148,8 @@ def open_data(settings: DataSettings, where: str = "data") -> TrainingData:
     further = settings.also if isinstance(settings, MixtureSettings) else {}
     also = [open_data(part, f"{where}.also.{name}") for name, part in further.items()]
     table = shaped(read_rows(settings.files, told), settings, told)
-    data = TrainingData(table, told, joined, also)
-    for setting in ("prompts", "routes", "texts"):
+    data = TrainingData(table, told, joined, also, settings.images)
+    for setting in ("prompts", "routes", "texts", "images"):
         for column in getattr(settings, setting):
             if column not in data.columns:
                 raise InputError(
@@ -226,10 +231,15 @@ def _with_columns(files: Sequence[str], where: str, needed: Sequence[str]) -> pa
     return table
 
 
-def _check_texts(column: pa.ChunkedArray, name: str, where: str) -> None:
-    """Refuse a column that holds something else than texts, or lists of them."""
+def _check_cells(column: pa.ChunkedArray, name: str, where: str, *, image: bool) -> None:
+    """Refuse a column that holds something else than texts, lists of them, or pictures."""
     kind = column.type
-    if not is_text(kind.value_type if is_list(kind) else kind):
+    if image:
+        if not (is_text(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+            raise InputError(
+                f"{where}: column {name!r} holds {kind}, neither files nor their paths"
+            )
+    elif not is_text(kind.value_type if is_list(kind) else kind):
         raise InputError(
             f"{where}: column {name!r} holds {kind}, not text; choose columns with data.columns"
         )

@@ -48,6 +48,8 @@ class DataSettings(Settings):
     """Column of ids -> the texts they stand for, looked up batch by batch."""
     prompts: dict[str, str] = Field(default_factory=dict)
     """Column -> text to put before its texts."""
+    images: Names = Field(default_factory=list)
+    """Columns that hold pictures, a file's bytes or its path, for a model that reads both."""
     routes: dict[str, str] = Field(default_factory=dict)
     """Column -> route of a model that has routes: query or document."""
     tension: int | None = Field(None, ge=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,13 @@ from raybert.losses import (
     choose_loss,
     default_loss,
 )
-from raybert.modules import RoutedTokenization, Transformer, locate_model, read_checkpoint
+from raybert.modules import (
+    CLIPModel,
+    RoutedTokenization,
+    Transformer,
+    locate_model,
+    read_checkpoint,
+)
 from raybert.modules.decoder import Decoder
 from raybert.sampling import BatchSampler, choose_sampler, mix_samplers
 from raybert.training.collate import Collate, MixedCollate
@@ -29,6 +35,7 @@ from raybert.training.companions import DecodedLoss, PartLosses, TwinLoss
 from raybert.training.data import TrainingData
 from raybert.training.data_settings import DataSettings, LossSettings
 from raybert.training.gather import GatheredLoss
+from raybert.training.mini_batches import Pictures
 from raybert.training.settings import TrainingSettings
 
 TWINS = (ContrastiveTensionLoss, ContrastiveTensionLossInBatchNegatives)
@@ -84,6 +91,7 @@ def make_feed(
             each.prompts,
             _routes(each, rows, encoder),
             guide.tokenizing if guide is not None and _has(loss, GISTEmbedLoss) else None,
+            _pictures(rows, encoder),
         )
         for rows, loss, each in zip(parts, losses, told, strict=True)
     ]
@@ -167,6 +175,20 @@ def _routes(settings: DataSettings, data: TrainingData, encoder: Encoder) -> dic
                 f"data.routes: column {column!r} needs a route of this model: {', '.join(names)}"
             )
     return settings.routes
+
+
+def _pictures(data: TrainingData, encoder: Encoder) -> Callable[[Sequence[Any]], Pictures] | None:
+    """Return what prepares pictures, where the rows have some.
+
+    Raises:
+        SettingsError: the model reads texts alone.
+    """
+    if not data.images:
+        return None
+    first = encoder.model[0]
+    if not isinstance(first, CLIPModel):
+        raise SettingsError(f"data.images: column {data.images[0]!r} needs a model of images")
+    return lambda images: Pictures(first.pixels(images), first.patches)
 
 
 def _sampler(settings: TrainingSettings, data: TrainingData, world: int) -> BatchSampler:

@@ -66,6 +66,31 @@ class MiniBatches:
 
 
 @dataclass(frozen=True, slots=True)
+class Pictures:
+    """Images of a column, prepared for the model.
+
+    Args:
+        pixels: [N, C, H, W], channels of the image's height and width.
+        patches: tokens of the model an image.
+    """
+
+    pixels: Tensor
+    patches: int
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each image."""
+        return [self.patches] * len(self)
+
+    def take(self, rows: Sequence[int]) -> Pictures:
+        """Return the images at `rows`, in that order."""
+        return Pictures(self.pixels[list(rows)], self.patches)
+
+
+@dataclass(frozen=True, slots=True)
 class TensorRows:
     """Padded features [N, T, ...] as rows; taking some drops token columns none of them uses."""
 

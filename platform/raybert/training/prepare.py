@@ -1,10 +1,11 @@
-"""A model made ready for training: adapters, less memory for more work, compiled."""
+"""A model made ready for training: adapters, less memory for more work, compiled, lean on a CPU."""
 
 from __future__ import annotations
 
 from raybert.encoders.base import Encoder
 from raybert.errors import SettingsError
 from raybert.modules import Transformer
+from raybert.modules.lean_training import make_lean
 from raybert.modules.lora import add_lora
 from raybert.training.settings import TrainingSettings
 
@@ -35,3 +36,5 @@ def prepare(encoder: Encoder, settings: TrainingSettings) -> None:
             part.model.gradient_checkpointing_enable({"use_reentrant": False})
         if scale.compile is not None:
             part.model.compile(backend=scale.compile, dynamic=True)
+        elif encoder.device.type == "cpu":
+            make_lean(part.model)

@@ -11,11 +11,10 @@ from torch import Tensor
 from raybert.encoders.base import Encoder
 from raybert.losses import GUIDE, LAYERS, AdaptiveLayerLoss, Loss, csr
 from raybert.modules import Features, ModuleSequence
-from raybert.records import TokenizedTexts
 from raybert.training.cached_step import EMBEDDING, StepLoss, cached_step, plain_step
-from raybert.training.collate import Batch
+from raybert.training.collate import Batch, Column
 from raybert.training.companions import DetailedLoss, PartLosses, TwinLoss
-from raybert.training.mini_batches import MiniBatches
+from raybert.training.mini_batches import MiniBatches, Pictures
 
 DETAILS = (csr.BACKBONE, csr.DECODED_K, csr.DECODED_K_PRE_BIAS, csr.DECODED_4K, csr.DECODED_AUX)
 """Features besides the embedding that losses ask for, where a model makes them."""
@@ -77,7 +76,7 @@ class Step:
             guided.append(torch.cat(parts)[back.to(parts[0].device)].clone())
         return DetailedLoss(loss, {GUIDE: guided})
 
-    def _column(self, number: int, tokens: TokenizedTexts) -> Mapping[str, Tensor]:
+    def _column(self, number: int, tokens: Column) -> Mapping[str, Tensor]:
         """Embed a column in passes of similar length, rows back in their order."""
         split = self.limits.split(tokens.lengths)
         parts = [self._pass(number, tokens.take(rows)) for rows in split]
@@ -89,12 +88,16 @@ class Step:
             for name, first in parts[0].items()
         }
 
-    def _pass(self, number: int, tokens: TokenizedTexts) -> Mapping[str, Tensor]:
+    def _pass(self, number: int, tokens: Column) -> Mapping[str, Tensor]:
         """Embed some rows at once."""
-        model = self.model.get(number, self.encoder.model)
+        model, encoder = self.model.get(number, self.encoder.model), self.encoder
+        if isinstance(tokens, Pictures):
+            inputs: Features = {"pixel_values": tokens.pixels.to(encoder.device)}
+        else:
+            inputs = encoder.collate(tokens)
         if self.layered:
-            return _layers(model, self.encoder.collate(tokens))
-        features = model(self.encoder.collate(tokens))
+            return _layers(model, inputs)
+        features = model(inputs)
         details = {name: features[name] for name in DETAILS if name in features}
         return {EMBEDDING: features[self.output], **details}
 
