@@ -114,7 +114,8 @@ def _documents(settings: BuildIndex) -> CorpusTables:
     """Open the corpus that was encoded, and no other."""
     embeddings = read_manifest(str(settings.embeddings), kind="embeddings")
     encoding = embeddings.settings
-    columns = Columns(encoding["text_column"], encoding["id_column"])
+    names = encoding["text_column"], encoding["id_column"], encoding.get("image_column")
+    columns = Columns.of(*names)
     corpus = CorpusTables(settings.corpus or encoding["corpus"], columns)
     return corpus.of(embeddings.input("corpus"))
 

@@ -48,6 +48,9 @@ class EncodeCorpus(JobSettings):
     """Column that holds the text."""
     id_column: str = "id"
     """Column that holds the row's unique id; '' names rows FILE:ROW, as is done for text files."""
+    image_column: str | None = None
+    """Column that holds images to encode in place of texts, by a model that reads them (CLIP): a
+    file's bytes, its path, or datasets' cells; --text-column may then name their captions."""
     prompt_name: str | None = None
     """Prompt of the model to put before every text; default: the model's prompt for documents."""
     precision: Literal["float32", "float16", "int8", "uint8", "binary", "ubinary"] = "float32"
@@ -81,7 +84,7 @@ class EncodeCorpus(JobSettings):
 def main(settings: EncodeCorpus) -> str:
     """Encode the corpus; returns where the artifact lies."""
     encoding = _encoding(settings)
-    columns = Columns(settings.text_column, settings.id_column)
+    columns = Columns.of(settings.text_column, settings.id_column, settings.image_column)
     pieces = cut_into_pieces(find_files(settings.corpus))
     scan = scan_corpus(pieces, columns, scan_pieces)
     refuse_above(scan.rejected, settings.max_rejected)
@@ -145,6 +148,7 @@ def _encoding(settings: EncodeCorpus) -> Encoding:
         model_fingerprint=fingerprint_folder(model),
         prompt=prompt,
         tokens_per_batch=settings.tokens_per_batch,
+        images=settings.image_column is not None,
         **settings.model_dump(include={*names, "dtype", "device", "backend"}),
     )
 

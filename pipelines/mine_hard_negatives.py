@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from raybert.artifacts import Input, fingerprint, fingerprint_folder
+from raybert.artifacts import Folder, Input, fingerprint, fingerprint_folder, read_manifest
 from raybert.corpus import Columns
 from raybert.corpus.joined import known_rows, read_embedded_texts
 from raybert.corpus.negatives import joined_negatives
@@ -56,6 +56,12 @@ class MineHardNegatives(JobSettings):
     """Shape of a row: one negative; all of them; a labelled pair; a labelled list."""
     output_scores: bool = False
     """Scores beside texts, or instead of labels."""
+    runs: Names | None = None
+    """What other retrievers found for these queries: folders of runs that search_corpus wrote
+    (BM25, sparse, several indexes); their hits are candidates beside the model's neighbours."""
+    merge: Literal["union", "rrf"] = "union"
+    """How candidates of several retrievers are ordered: the best of each in turn, or by the sum of
+    1 / (60 + rank). Rules look at the model's score of each, or the teacher's."""
     teacher: str | None = None
     """Cross-encoder folder whose scores the rules look at."""
     query_texts: Names | None = None
@@ -83,6 +89,9 @@ def main(settings: MineHardNegatives) -> str:
     sides = encoder.open(queries, "queries", "query"), encoder.open(corpus, "corpus")
     inputs = [Input(kind="pairs", uri=settings.pairs, fingerprint=fingerprint(known))]
     inputs += [*sides[0].inputs[:1], *sides[1].inputs]
+    for run in settings.runs or []:
+        mark = read_manifest(Folder(run), kind="run").fingerprint
+        inputs.append(Input(kind="run", uri=run, fingerprint=mark))
     if settings.teacher is not None:
         mark = fingerprint_folder(locate_model(settings.teacher))
         inputs.append(Input(kind="model", uri=settings.teacher, fingerprint=mark))
@@ -114,6 +123,8 @@ def _mine(
         rules,
         settings.out,
         teacher=teacher,
+        runs=settings.runs or [],
+        merge=settings.merge,
         workers=settings.workers,
     )
     table = negatives_table(

@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from raybert.artifacts import Folder, Input, fingerprint, finished
+from raybert.artifacts import Folder, Input, fingerprint, finished, hash_bytes
 from raybert.corpus import Columns
 from raybert.corpus.index_shards import SpreadIndex
-from raybert.corpus.texts import read_texts
+from raybert.corpus.texts import read_contents
 from raybert.errors import ArtifactError, InputError
 from raybert.evaluation import write_run
 from raybert.evaluation.searching import (
@@ -54,6 +54,9 @@ class SearchCorpus(JobSettings):
     """Column that holds the query."""
     id_column: str = "id"
     """Column that holds the query's id."""
+    image_column: str | None = None
+    """Column of images that are asked in place of texts: a file's bytes, its path, or datasets'
+    cells; the index must be of a model that reads both (CLIP)."""
     top_k: int = Field(100, ge=1)
     """Hits a query."""
     model: Names | None = None
@@ -68,15 +71,18 @@ class SearchCorpus(JobSettings):
 
 def main(settings: SearchCorpus) -> str:
     """Search the corpus; returns where the run lies."""
-    queries = read_texts(settings.queries, Columns(settings.text_column, settings.id_column))
+    columns = Columns.of(settings.text_column, settings.id_column, settings.image_column)
+    queries = read_contents(settings.queries, columns)
     indexes = {
         uri: SpreadIndex(uri, settings.workers) if settings.workers else open_index(uri)
         for uri in settings.index
     }
     joined, condition = _joined(settings), _condition(settings)
     reranker = None
+    if settings.image_column is not None and settings.rerank_model is not None:
+        raise InputError("--rerank-model reads texts; with --image-column leave it out")
     inputs = [
-        Input(kind="queries", uri=",".join(settings.queries), fingerprint=fingerprint(queries)),
+        Input(kind="queries", uri=",".join(settings.queries), fingerprint=_mark(queries)),
         *(Input(kind="index", uri=uri, fingerprint=i.generation) for uri, i in indexes.items()),
     ]
     if settings.rerank_model is not None:
@@ -98,7 +104,8 @@ def main(settings: SearchCorpus) -> str:
             legs[uri] = search(queries, index, encoder, settings.top_k, condition)
         rankings, places = fuse(legs, settings.top_k, **joined)
         if reranker is not None:
-            rankings = rerank(rankings, queries, indexes[settings.index[0]], reranker)
+            texts = {name: str(text) for name, text in queries.items()}
+            rankings = rerank(rankings, texts, indexes[settings.index[0]], reranker)
         manifest = write_run(
             settings.out,
             rankings,
@@ -111,6 +118,13 @@ def main(settings: SearchCorpus) -> str:
         run.metrics({"queries": len(queries), "hits": manifest.rows})
     print(f"{len(queries):,} queries, {manifest.rows:,} hits")
     return settings.out
+
+
+def _mark(queries: dict[str, str | bytes]) -> str:
+    """Return the fingerprint of queries, an image's by its hash."""
+    return fingerprint(
+        {name: hash_bytes(q) if isinstance(q, bytes) else q for name, q in queries.items()}
+    )
 
 
 def _joined(settings: SearchCorpus) -> dict[str, Any]:

@@ -55,6 +55,16 @@ class TokenizedTexts:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageFiles:
+    """The bytes of image files: what stands where texts have tokens."""
+
+    files: Sequence[bytes]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
+@dataclass(frozen=True, slots=True)
 class BatchUsage:
     """What a forward pass cost: tokens that carried text, and tokens computed with padding."""
 

@@ -72,3 +72,8 @@ def test_sparse_vectors_are_those_of_the_encoder(splade: Path) -> None:
 def test_sparse_models_refuse_what_only_dense_vectors_have(splade: Path) -> None:
     with pytest.raises(ModelError, match="gives sparse vectors; --normalize"):
         open_columns(Encoding(str(splade), "f", normalize=True, device="cpu"))
+
+
+def test_images_need_a_model_that_reads_them(splade: Path) -> None:
+    with pytest.raises(ModelError, match="reads no images, which --image-column holds"):
+        open_columns(Encoding(str(splade), "f", images=True, device="cpu"))

@@ -45,7 +45,7 @@ GRID: list[dict[str, Any]] = [
     {"include_positives": True, "num_negatives": 5, "output_format": "n-tuple"},
     {"include_positives": True, "max_score": 0.6, "output_format": "n-tuple"},
     {"num_negatives": 280, "range_max": 320, "output_format": "n-tuple"},
-    {"num_negatives": 250, "relative_margin": 0.05},
+    {"num_negatives": 60, "relative_margin": 0.05},
     {"similarity": "dot", "relative_margin": 0.05},
     {"similarity": "euclidean", "relative_margin": 0.05},
     {"similarity": "euclidean", "absolute_margin": 0.1, "max_score": -0.9},

@@ -84,6 +84,55 @@ def test_a_pair_with_an_unknown_id_is_named(
         job.main(settings(job, demo, query_embeddings, tmp_path / "out", pairs=str(pairs)))
 
 
+def test_what_words_find_is_mined_beside_what_vectors_find(
+    load_job: Load, demo: Any, query_embeddings: str, tmp_path: Path
+) -> None:
+    job, index, run = load_job("mine_hard_negatives"), tmp_path / "words", tmp_path / "bm25"
+    common = {"tracking_uri": "none"}
+    build = load_job("build_index")
+    build.main(build.BuildIndex(corpus=str(demo.docs), kind="bm25", out=str(index), **common))
+    search = load_job("search_corpus")
+    asked = {"queries": str(demo.queries), "index": str(index), "top_k": 20}
+    search.main(search.SearchCorpus(out=str(run), **asked, **common))
+
+    def mine(name: str, **more: Any) -> list[dict[str, Any]]:
+        rules = {"num_negatives": 4}
+        given = settings(job, demo, query_embeddings, tmp_path / name, rules=rules, **more)
+        job.main(given)
+        return list(pq.read_table(tmp_path / name / "shards" / "00000.parquet").to_pylist())
+
+    alone, both = mine("alone"), mine("both", runs=str(run))
+    looked_at = 6  # four wanted, and the positive, in either list
+    ranked = {
+        (r["query_id"], r["id"]): r["rank"] for r in read_table_of(run) if r["rank"] <= looked_at
+    }
+    known = read_qrels(str(demo.qrels))
+    for before, row in zip(alone, both, strict=True):
+        for identifier, reason in zip(row["negative_ids"], row["kept_because"], strict=True):
+            assert identifier not in known[row["anchor_id"]]
+            at = ranked.get((row["anchor_id"], identifier))
+            assert (f"bm25 {at}" in reason) == (at is not None)
+            assert ("dense" in reason) or at is not None
+        assert before["anchor_id"] == row["anchor_id"]
+    only = [reason for row in both for reason in row["kept_because"] if "dense" not in reason]
+    assert len(only) > len(both) // 2, "words find what vectors do not"
+    inputs = [node.input.kind for node in lineage(str(tmp_path / "both")).inputs]
+    assert inputs == ["pairs", "embeddings", "embeddings", "model", "run"]
+
+    small = tmp_path / "small"
+    asked["index"] = str(tmp_path / "few")
+    few = tmp_path / "few.parquet"
+    pq.write_table(pa.table({"id": ["else"], "text": ["what is the best way to do this"]}), few)
+    build.main(build.BuildIndex(corpus=str(few), kind="bm25", out=asked["index"], **common))
+    search.main(search.SearchCorpus(out=str(small), **asked, **common))
+    with pytest.raises(InputError, match="small: ranks id 'else', which is not in the corpus"):
+        mine("wrong", runs=str(small))
+
+
+def read_table_of(run: Path) -> list[dict[str, Any]]:
+    return list(pq.read_table(run / "ranking.parquet").to_pylist())
+
+
 def test_pairs_of_texts_are_encoded_first_and_once(
     load_job: Load, minilm: Path, tmp_path: Path, capsys: Any
 ) -> None:

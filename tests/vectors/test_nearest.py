@@ -3,12 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raybert.errors import InputError
 from raybert.vectors import blocks_of, exact_topk
-from raybert.vectors.bounds import Bounds
+from raybert.vectors import bounds as bounds_module
+from raybert.vectors.bounds import Bounds, halves, reached
 from raybert.vectors.nearest import nearest, pair_scores, prepared
 from raybert.vectors.topk import MISSING
 
@@ -66,7 +67,17 @@ def test_scores_of_pairs_are_those_of_the_search() -> None:
         assert np.abs(known - found.scores.reshape(-1)).max() < 1e-5
 
 
-def test_bounds_and_threads_find_what_comparing_with_all_finds() -> None:
+@pytest.fixture(params=[False, True], ids=["float32", "bfloat16"])
+def in_halves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Bounds by float32, and by bfloat16 where this processor is fast at it."""
+    wanted = bool(request.param)
+    if wanted and not halves():
+        pytest.skip("this processor has no AMX")
+    monkeypatch.setattr(bounds_module, "halves", lambda: wanted)
+    return wanted
+
+
+def test_bounds_and_threads_find_what_comparing_with_all_finds(in_halves: bool) -> None:
     """Rows with a few strong directions, more than one block of cells, and copies that tie."""
     rng = np.random.default_rng(4)
     rows = rng.normal(size=(6000, 48)) * np.linspace(3, 0.1, 48)
@@ -74,9 +85,7 @@ def test_bounds_and_threads_find_what_comparing_with_all_finds() -> None:
     corpus = prepared(rows, "cosine")
     queries = prepared(rows[::2] + rng.normal(size=(3000, 48)) * 0.2, "cosine")
     fitted = Bounds.fit(queries, corpus, 20, len(corpus))
-    assert fitted.directions is not None
-    over = fitted.of(queries) @ fitted.of(corpus).T
-    assert (over >= queries @ corpus.T).all()
+    assert (fitted.directions is None) == in_halves
     threads = torch.get_num_threads()
     found = nearest(queries, corpus, 20, bounds=fitted)
     torch.set_num_threads(3)
@@ -92,6 +101,45 @@ def test_bounds_and_threads_find_what_comparing_with_all_finds() -> None:
     assert (found.orders[:300] == expected.orders).mean() > 0.999
     above = nearest(queries, corpus, 20, least=0.9)
     assert (above.orders == np.where(found.scores >= 0.9, found.orders, MISSING)).all()
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    seed=st.integers(0, 10_000),
+    shape=st.sampled_from([(1, 1, 1), (7, 9, 3), (40, 64, 33), (65, 24, 96)]),
+    size=st.sampled_from([1e-3, 1.0, 300.0]),
+    turned=st.booleans(),
+)
+def test_no_pair_that_reaches_its_floor_escapes_the_bound(
+    in_halves: bool, seed: int, shape: tuple[int, int, int], size: float, turned: bool
+) -> None:
+    """Floors are the very scores, of either sign, so that a bound a hair too low would miss."""
+    rng = np.random.default_rng(seed)
+    count, others, width = shape
+    a, b = (rng.normal(size=(rows, width)).astype(np.float32) * size for rows in (count, others))
+    directions = np.linalg.qr(rng.normal(size=(width, width)))[0][:, : max(1, width // 3)]
+    bounds = Bounds(np.ascontiguousarray(directions, np.float32) if turned else None)
+    left, right = bounds.of(a), bounds.of(b)
+    scores = a.astype(np.float64) @ b.T.astype(np.float64)
+    floor, back = (np.quantile(scores, 0.9, axis=axis, method="nearest") for axis in (1, 0))
+    floors = floor.astype(np.float32), back.astype(np.float32)
+    ahead, either = np.zeros(scores.shape, bool), np.zeros(scores.shape, bool)
+    ahead[reached(left, right, floors[0])] = True
+    either[reached(left, right, *floors)] = True
+    assert ahead[scores >= floor[:, None]].all()
+    assert either[(scores >= floor[:, None]) | (scores >= back)].all()
+
+
+def test_bounds_let_few_pairs_through(in_halves: bool) -> None:
+    rng = np.random.default_rng(6)
+    rows = prepared(rng.normal(size=(512, 384)), "cosine")
+    narrow = Bounds().of(rows)
+    floor = np.full(512, 0.999, np.float32)
+    rows_found, columns = reached(narrow, narrow, floor)
+    assert rows_found.tolist() == columns.tolist() == [*range(512)]
+    assert narrow.errors.max() < (4e-3 if in_halves else 1e-4)
 
 
 def test_orders_may_stand_in_any_order_and_a_search_goes_on_from_what_was_found() -> None:

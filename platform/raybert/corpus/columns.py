@@ -11,7 +11,7 @@ import pyarrow as pa
 from raybert.corpus.encoding import Encoding
 from raybert.encoders import DenseEncoder, SparseEncoder, open_encoder
 from raybert.errors import ModelError
-from raybert.records import TERMS, VECTOR, WEIGHTS, BatchUsage, TokenizedTexts
+from raybert.records import TERMS, VECTOR, WEIGHTS, BatchUsage, ImageFiles, TokenizedTexts
 from raybert.vectors.quantization import Ranges, quantize
 
 
@@ -41,14 +41,18 @@ class VectorColumns:
         if self._ranges is not None:
             self.details["ranges"] = self._ranges.as_lists()
 
-    def __call__(self, tokens: TokenizedTexts) -> tuple[pa.Table, BatchUsage]:
+    def __call__(self, tokens: TokenizedTexts | ImageFiles) -> tuple[pa.Table, BatchUsage]:
         """Return the column, null where a vector is not finite, and what it cost."""
-        vectors, usage = self.encoder.encode_tokens(
-            tokens,
-            tokens_per_batch=self.encoding.tokens_per_batch,
-            normalize_embeddings=self.encoding.normalize,
-            truncate_dim=self.encoding.truncate_dim,
-        )
+        shaped: dict[str, Any] = {
+            "normalize_embeddings": self.encoding.normalize,
+            "truncate_dim": self.encoding.truncate_dim,
+        }
+        if isinstance(tokens, ImageFiles):
+            vectors, usage = self.encoder.encode_images(list(tokens.files), **shaped), BatchUsage()
+        else:
+            vectors, usage = self.encoder.encode_tokens(
+                tokens, tokens_per_batch=self.encoding.tokens_per_batch, **shaped
+            )
         if self.encoding.calibrating:
             self.details["ranges"] = _ranges_of(vectors)
         return vector_table(vectors, self.encoding.precision, self._ranges), usage
@@ -81,8 +85,9 @@ class SparseColumns:
             "prompt": encoding.prompt,
         }
 
-    def __call__(self, tokens: TokenizedTexts) -> tuple[pa.Table, BatchUsage]:
+    def __call__(self, tokens: TokenizedTexts | ImageFiles) -> tuple[pa.Table, BatchUsage]:
         """Return both columns, null where a weight is not finite, and what it cost."""
+        assert isinstance(tokens, TokenizedTexts)
         rows, usage = self.encoder.encode_tokens(
             tokens,
             tokens_per_batch=self.encoding.tokens_per_batch,
@@ -103,11 +108,13 @@ def open_columns(encoding: Encoding) -> VectorColumns | SparseColumns:
     """Open the model of an encoding, dense or sparse.
 
     Raises:
-        ModelError: it cannot be read, or gives no vectors.
+        ModelError: it cannot be read, gives no vectors, or reads no images where there are some.
     """
     encoder = open_encoder(
         encoding.model, device=encoding.device, dtype=encoding.dtype, backend=encoding.backend
     )
+    if encoding.images and "image" not in encoder.capabilities:
+        raise ModelError(f"model {encoding.model}: reads no images, which --image-column holds")
     if isinstance(encoder, DenseEncoder):
         return VectorColumns(encoder, encoding)
     if isinstance(encoder, SparseEncoder):

@@ -18,6 +18,8 @@ from raybert.records import ID, VECTOR
 def read_documents(pieces: Sequence[Piece], columns: Columns) -> Iterator[pa.Table]:
     """Yield the good rows of every piece as a table: `id`, the text column, then the others.
 
+    Images are not kept; their captions are, as any other column.
+
     Ids are those that encoding gives the rows. The other columns of a JSONL file are those of its
     first row; values of several types in one column are written as JSON.
 
@@ -27,12 +29,10 @@ def read_documents(pieces: Sequence[Piece], columns: Columns) -> Iterator[pa.Tab
     others = {piece.uri: _other_columns(piece, columns) for piece in pieces}
     for piece in pieces:
         rows = [row for row in read_rows(piece, columns) if row.reason is None]
-        table = pa.table(
-            {
-                ID: pa.array([row.id for row in rows], pa.large_string()),
-                columns.text: pa.array([row.text for row in rows], pa.large_string()),
-            }
-        )
+        table = pa.table({ID: pa.array([row.id for row in rows], pa.large_string())})
+        if not columns.images:
+            texts = pa.array([row.text for row in rows], pa.large_string())
+            table = table.append_column(columns.text, texts)
         numbers = pa.array([row.number for row in rows], pa.int64())
         beside = _parquet if piece.format == "parquet" else _cells
         yield _beside(table, beside(piece, columns, others[piece.uri]).take(numbers))

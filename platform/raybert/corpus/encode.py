@@ -27,9 +27,10 @@ from raybert.corpus.read import Columns
 from raybert.corpus.reuse import EncodedRows
 from raybert.corpus.scan import PieceScan, ScanPiece
 from raybert.corpus.sources import Piece
-from raybert.corpus.steps import ReadShards, WriteShard
+from raybert.corpus.steps import ReadShards, Tokenizes, WriteShard
 from raybert.devices import cpu_count, set_threads
 from raybert.errors import RaybertError
+from raybert.records import ImageFiles
 
 _LOCAL_SCAN_PIECES = 8
 _RESTARTS = 3
@@ -151,8 +152,11 @@ def _read(batch: pa.Table, work: _Work) -> Iterator[pa.Table]:
 
 @functools.lru_cache(maxsize=1)
 def _reader(work: _Work) -> ReadShards:
-    tokenizing = work.encoding.open_tokenizing()
-    tokenize = functools.partial(tokenizing.pre, prompt=work.encoding.prompt)
+    if work.encoding.images:
+        tokenize: Tokenizes = ImageFiles
+    else:
+        pre = work.encoding.open_tokenizing().pre
+        tokenize = functools.partial(pre, prompt=work.encoding.prompt)
     earlier = None if work.earlier is None else ray.get(work.earlier)
     return ReadShards(work.columns, work.encoding.context, tokenize, earlier)
 

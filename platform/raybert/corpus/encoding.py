@@ -9,7 +9,7 @@ from raybert.encoders import Tokenizing, open_tokenizing
 
 RANGED = ("int8", "uint8")
 """Precisions that need the corpus's ranges."""
-_HOW = ("model", "device", "threads", "tokens_per_batch", "calibrating")
+_HOW = ("model", "device", "threads", "tokens_per_batch", "calibrating", "images")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Encoding:
         threads: threads of one worker on a CPU.
         tokens_per_batch: tokens in a padded batch; None suits the device.
         backend: what runs the model: torch, onnx, openvino, or a file of theirs.
+        images: what is encoded are images, which no prompt precedes.
         calibrating: write every shard's ranges into its receipt.
     """
 
@@ -48,6 +49,7 @@ class Encoding:
     threads: int = 1
     tokens_per_batch: int | None = None
     backend: str = "torch"
+    images: bool = False
     calibrating: bool = False
 
     @property

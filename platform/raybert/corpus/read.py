@@ -12,6 +12,8 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from raybert.artifacts import hash_bytes
+from raybert.corpus.images import read_image_cell
 from raybert.corpus.sources import Piece, open_file, open_parquet
 from raybert.errors import InputError
 
@@ -27,22 +29,41 @@ class Row:
     Args:
         number: its position in its piece, from 0.
         id: its id; empty where it has none that can be used.
-        text: its text; empty where there is none that can be used.
+        text: its text; empty where there is none that can be used. Of an image, its hash.
         reason: why it is rejected, or None.
+        image: the bytes of its image, where the column holds images.
     """
 
     number: int
     id: str
     text: str
     reason: str | None = None
+    image: bytes = b""
+
+    @property
+    def content(self) -> str | bytes:
+        """What is encoded."""
+        return self.image or self.text
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which columns hold text and id; an empty id column numbers rows as `FILE:ROW`."""
+    """Which columns hold text and id; an empty id column numbers rows as `FILE:ROW`.
+
+    Args:
+        text: name of the column that is encoded.
+        id: name of the column of ids.
+        images: the first holds images in place of texts.
+    """
 
     text: str = "text"
     id: str = "id"
+    images: bool = False
+
+    @classmethod
+    def of(cls, text: str, identifier: str, image: str | None = None) -> Columns:
+        """Return the columns of a job: the image column, where one is given, is encoded."""
+        return cls(image or text, identifier, image is not None)
 
 
 def read_rows(piece: Piece, columns: Columns) -> Iterator[Row]:
@@ -56,7 +77,7 @@ def read_rows(piece: Piece, columns: Columns) -> Iterator[Row]:
         if numbered:
             where = piece.first_row + number if piece.first_row >= 0 else f"{piece.start}+{number}"
             identifier = f"{piece.name}:{where}"
-        yield _checked(number, identifier, text, fault)
+        yield _checked(number, identifier, text, fault, piece.uri if columns.images else None)
 
 
 def read_cells(piece: Piece, columns: Columns, name: str) -> Iterator[Any]:
@@ -65,7 +86,10 @@ def read_cells(piece: Piece, columns: Columns, name: str) -> Iterator[Any]:
         yield cell
 
 
-def _checked(number: int, identifier: Any, text: Any, fault: str | None) -> Row:
+def _checked(
+    number: int, identifier: Any, text: Any, fault: str | None, images: str | None = None
+) -> Row:
+    """Return a row, or why it cannot be used; `images` is the file of a column of images."""
     if isinstance(identifier, int) and not isinstance(identifier, bool):
         identifier = str(identifier)
     usable = identifier if isinstance(identifier, str) else ""
@@ -74,6 +98,9 @@ def _checked(number: int, identifier: Any, text: Any, fault: str | None) -> Row:
     if not usable:
         missing = identifier is None or identifier == ""
         return Row(number, "", "", "null id" if missing else f"id is {_kind(identifier)}, not text")
+    if images is not None:
+        image, fault = read_image_cell(text, images)
+        return Row(number, usable, "" if fault else hash_bytes(image), fault, image)
     if not isinstance(text, str):
         reason = "null text" if text is None else f"text is {_kind(text)}, not text"
         return Row(number, usable, "", reason)
@@ -185,7 +212,8 @@ def _lines(piece: Piece) -> Iterator[bytes]:
 
 def _wanted(piece: Piece, columns: Columns, names: list[str]) -> list[str]:
     wanted = [columns.text, columns.id] if columns.id else [columns.text]
-    for name, flag in zip(wanted, ("--text-column", "--id-column"), strict=False):
+    flags = ("--image-column" if columns.images else "--text-column", "--id-column")
+    for name, flag in zip(wanted, flags, strict=False):
         if name not in names:
             raise InputError(
                 f"{piece.uri}: no column {name!r} for {flag}; the columns are {', '.join(names)}"

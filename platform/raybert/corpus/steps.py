@@ -21,14 +21,14 @@ from raybert.corpus.read import Columns, Row, read_rows
 from raybert.corpus.reuse import EncodedRows
 from raybert.corpus.sources import Piece
 from raybert.errors import ArtifactError
-from raybert.records import CONTENT, ID, BatchUsage, TokenizedTexts
+from raybert.records import CONTENT, ID, BatchUsage, ImageFiles, TokenizedTexts
 
 
 class Tokenizes(Protocol):
     """What reading needs of a model: its tokenization, not its weights."""
 
-    def __call__(self, texts: Sequence[str]) -> TokenizedTexts:
-        """Return the token ids of texts."""
+    def __call__(self, texts: Sequence[Any], /) -> TokenizedTexts | ImageFiles:
+        """Return the token ids of texts; images stay as they are."""
 
 
 class Encodes(Protocol):
@@ -36,7 +36,7 @@ class Encodes(Protocol):
 
     details: dict[str, Any]
 
-    def __call__(self, tokens: TokenizedTexts) -> tuple[pa.Table, BatchUsage]:
+    def __call__(self, tokens: TokenizedTexts | ImageFiles) -> tuple[pa.Table, BatchUsage]:
         """Return the columns to store, null where no vector is finite, and what they cost."""
 
 
@@ -49,7 +49,7 @@ class ShardRows:
         file: the shard's file.
         ids: every row's id.
         content: every row's content hash.
-        tokens: token ids of the rows that must be encoded, in row order.
+        tokens: token ids (or images) of the rows that must be encoded, in row order.
         known_at: the other rows: those that were encoded before.
         known: their vectors, in the order of `known_at`.
     """
@@ -58,7 +58,7 @@ class ShardRows:
     file: str
     ids: list[str]
     content: list[str]
-    tokens: TokenizedTexts
+    tokens: TokenizedTexts | ImageFiles
     known_at: list[int]
     known: pa.Table | None
 
@@ -93,7 +93,7 @@ class ReadShards:
             content = [content_hash(row.text, self.context) for row in rows]
             known_at, known = self.earlier.find(content) if self.earlier else ([], None)
             old = set(known_at)
-            tokens = self.tokenize([row.text for at, row in enumerate(rows) if at not in old])
+            tokens = self.tokenize([row.content for at, row in enumerate(rows) if at not in old])
             ids = [row.id for row in rows]
             yield ShardRows(shard.number, shard.file, ids, content, tokens, known_at, known)
 

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from raybert.artifacts import fingerprint_folder
 from raybert.encoders import CrossEncoder, DenseEncoder, SparseEncoder, open_encoder
-from raybert.errors import ArtifactError, ModelError
+from raybert.errors import ArtifactError, InputError, ModelError
 from raybert.evaluation.metrics import ranked
 from raybert.fusion import RRF_K, Place, reciprocal_rank, weighted_scores
 from raybert.index import Index
@@ -68,7 +68,7 @@ def open_reranker(model: str, *, device: str = "auto") -> CrossEncoder:
 
 
 def search(
-    queries: Mapping[str, str],
+    queries: Mapping[str, str | bytes],
     index: Index,
     encoder: QueryEncoder,
     top_k: int,
@@ -77,14 +77,15 @@ def search(
     """Rank an index for every query: text by query id in, one ranking a query out.
 
     Args:
-        queries: text by query id.
+        queries: text by query id; for a model of images also the bytes of one.
         index: the index.
         encoder: as `encoder_of` opened it for this index.
         top_k: hits a query.
         filter: conditions on the index's columns that hits fulfil.
 
     Raises:
-        InputError: the filter names a column that is not there.
+        InputError: the filter names a column that is not there; an image for an index whose model
+            reads texts only.
     """
     ids, texts = list(queries), list(queries.values())
     found: list[list[Hit]] = []
@@ -94,7 +95,11 @@ def search(
     return [Ranking(query, tuple(hits)) for query, hits in zip(ids, found, strict=True)]
 
 
-def _encoded(index: Index, encoder: QueryEncoder, texts: list[str]) -> Any:
+def _encoded(index: Index, encoder: QueryEncoder, texts: list[Any]) -> Any:
+    if any(isinstance(text, bytes) for text in texts):
+        known = encoder is not None and "image" in encoder.capabilities
+        if not known:
+            raise InputError(f"an image is asked of an index of {index.reads}; it knows texts only")
     if encoder is None:
         return texts
     if isinstance(encoder, SparseEncoder):

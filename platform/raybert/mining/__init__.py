@@ -6,6 +6,7 @@ from raybert.mining.near_duplicates import Groups, group_duplicates
 from raybert.mining.negative_tables import Texts, negatives_table
 from raybert.mining.paraphrases import mine_paraphrases
 from raybert.mining.positives import Positives
+from raybert.mining.retrievers import Retrieved, merge_retrieved
 from raybert.mining.rules import NegativeRules
 from raybert.mining.sanity import SanityRules, sane_pairs
 from raybert.mining.teacher import Teacher, text_teacher
@@ -17,6 +18,7 @@ __all__ = [
     "Negatives",
     "Neighbours",
     "Positives",
+    "Retrieved",
     "SanityRules",
     "Teacher",
     "Texts",
@@ -24,6 +26,7 @@ __all__ = [
     "choose_bitext",
     "choose_negatives",
     "group_duplicates",
+    "merge_retrieved",
     "mine_bitext",
     "mine_hard_negatives",
     "mine_paraphrases",

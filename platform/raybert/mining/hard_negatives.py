@@ -6,8 +6,9 @@ queries, C candidates a query, n negatives a query.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,17 @@ import numpy.typing as npt
 from raybert.errors import InputError
 from raybert.mining.draw import drawn_places
 from raybert.mining.positives import Positives, Rows
+from raybert.mining.retrievers import Retrieved, merge_retrieved
 from raybert.mining.rules import NegativeRules
 from raybert.mining.teacher import Teacher, taught
 from raybert.vectors.nearest import nearest, pair_scores, prepared
 from raybert.vectors.topk import MISSING, Scores, TopK
 
 _QUERIES_AT_ONCE = 32768
+
+
+DENSE = "dense"
+"""The retriever that compares vectors; it is there always."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +37,14 @@ class Negatives:
     Args:
         rows: [Q, n] rows of the corpus.
         scores: [Q, n] by the teacher where there was one, else by the retriever.
-        ranks: [Q, n] places in the retriever's list, from 1.
+        ranks: [Q, n] places in the retriever's list, or that joined of several, from 1.
         positive_scores: [P] scores of the positives, in the order of `Positives.rows`.
         ceilings: [Q] the highest score a negative was allowed, inf where no rule set one.
         ceiling_rules: [Q] the rule that set it: a place in `CEILING_RULES`.
         dropped: how many candidates each rule dropped; a candidate counts for the first.
         candidates: how many were looked at.
+        retrievers: names of those that found them; one name stands for the vectors alone.
+        found_at: [Q, n, F] places in the list of each retriever, from 1; 0: it did not find it.
     """
 
     rows: Rows
@@ -45,6 +53,8 @@ class Negatives:
     positive_scores: Scores
     ceilings: npt.NDArray[np.float32]
     ceiling_rules: npt.NDArray[np.int8]
+    found_at: npt.NDArray[np.int32]
+    retrievers: tuple[str, ...] = (DENSE,)
     dropped: dict[str, int] = field(default_factory=dict)
     candidates: int = 0
 
@@ -54,11 +64,13 @@ class Negatives:
         arrays = {
             name: np.concatenate([getattr(part, name) for part in parts])
             for name in cls.__dataclass_fields__
-            if name not in ("dropped", "candidates")
+            if name not in ("dropped", "candidates", "retrievers")
         }
-        names = dict.fromkeys(rule for part in parts for rule in part.dropped)
-        dropped = {rule: sum(part.dropped.get(rule, 0) for part in parts) for rule in names}
-        return cls(**arrays, dropped=dropped, candidates=sum(part.candidates for part in parts))
+        rules = dict.fromkeys(rule for part in parts for rule in part.dropped)
+        dropped = {rule: sum(part.dropped.get(rule, 0) for part in parts) for rule in rules}
+        candidates = sum(part.candidates for part in parts)
+        names = parts[0].retrievers
+        return cls(**arrays, dropped=dropped, candidates=candidates, retrievers=names)
 
 
 CEILING_RULES = (
@@ -78,6 +90,8 @@ def mine_hard_negatives(
     *,
     teacher: Teacher | None = None,
     similarity: str = "cosine",
+    others: Mapping[str, Rows] | None = None,
+    merge: str = "union",
 ) -> Negatives:
     """Mine negatives for every query by comparing it with the whole corpus.
 
@@ -88,6 +102,8 @@ def mine_hard_negatives(
         rules: what makes a negative.
         teacher: scores pairs better than the vectors do, asked where a rule looks at scores.
         similarity: one of `SIMILARITIES`.
+        others: [Q, K] rows that more retrievers found, by name; best first, `MISSING` at the end.
+        merge: how their lists are joined: `union` or `rrf`, as of `merge_retrieved`.
 
     Raises:
         InputError: vectors of two widths, NaN or infinite values, another number of queries.
@@ -105,8 +121,23 @@ def mine_hard_negatives(
         own = positives.part(start, start + len(block))
         found = nearest(block, rows, depth, similarity=similarity)
         known = pair_scores(block, rows, own.queries, own.rows, similarity)
-        parts.append(choose_negatives(found, own, known, rules, first=start, teacher=asked))
+        by = None
+        if others:
+            lists = {
+                name: rows[start : start + len(block), :depth] for name, rows in others.items()
+            }
+            by = merge_retrieved({DENSE: found.orders, **lists}, merge)
+            found = scored(by, partial(pair_scores, block, rows, similarity=similarity))
+        parts.append(choose_negatives(found, own, known, rules, first=start, teacher=asked, by=by))
     return Negatives.join(parts)
+
+
+def scored(by: Retrieved, score: Callable[[Rows, Rows], Scores]) -> TopK:
+    """Return what several retrievers found in its order, each pair scored by `score`."""
+    queries, places = np.nonzero(by.rows != MISSING)
+    scores = np.full(by.rows.shape, -np.inf, np.float32)
+    scores[queries, places] = score(queries, by.rows[queries, places])
+    return TopK(scores, by.rows)
 
 
 def choose_negatives(
@@ -117,16 +148,19 @@ def choose_negatives(
     *,
     first: int = 0,
     teacher: Teacher | None = None,
+    by: Retrieved | None = None,
 ) -> Negatives:
     """Choose the negatives of some queries from what was found for them.
 
     Args:
-        found: [Q, C] nearest rows; C is the rules' window and the most positives of a query.
+        found: [Q, C] nearest rows, or those of `by`, in the order in which they are wanted; C is
+            the rules' window and the most positives of a query at least.
         positives: of these queries.
         positive_scores: [P] as the retriever scores them.
         rules: what makes a negative.
         first: number of the first query among all, for the teacher and the draw.
         teacher: asked where a rule looks at scores.
+        by: which retriever found them, where there are several.
     """
     scores = np.where(found.orders == MISSING, -np.inf, found.scores).astype(np.float32)
     if teacher is not None and rules.asks_scores:
@@ -150,7 +184,16 @@ def choose_negatives(
     if rules.sampling_strategy == "random":
         places = drawn_places(places, scores, found.orders, rules, first)
     places = places[:, : rules.num_negatives]
-    return _negatives(found, scores, places, positive_scores, ceilings, rules, dropped, candidates)
+    chosen = _negatives(found, scores, places, positive_scores, ceilings, rules)
+    by = by or Retrieved((DENSE,), found.orders, _own_ranks(found.orders))
+    at = np.take_along_axis(by.ranks, places[:, :, None], axis=1)
+    at = np.pad(at, ((0, 0), (0, chosen.rows.shape[1] - at.shape[1]), (0, 0)))
+    return replace(chosen, dropped=dropped, candidates=candidates, found_at=at, retrievers=by.names)
+
+
+def _own_ranks(orders: Rows) -> npt.NDArray[np.int32]:
+    ranks = np.arange(1, 1 + orders.shape[1], dtype=np.int32)
+    return np.broadcast_to(ranks[:, None], (*orders.shape, 1))
 
 
 def _drop(
@@ -191,8 +234,6 @@ def _negatives(
     positive_scores: Scores,
     ceilings: dict[str, Scores],
     rules: NegativeRules,
-    dropped: dict[str, int],
-    candidates: int,
 ) -> Negatives:
     taken = np.take_along_axis(scores, places, axis=1)
     empty = np.isneginf(taken)
@@ -220,6 +261,5 @@ def _negatives(
         positive_scores=positive_scores,
         ceilings=allowed[binding, np.arange(len(rows))],
         ceiling_rules=binding.astype(np.int8),
-        dropped=dropped,
-        candidates=candidates,
+        found_at=np.empty((*rows.shape, 0), np.int32),
     )

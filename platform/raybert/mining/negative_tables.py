@@ -108,16 +108,34 @@ class _Lines:
 
 
 def kept_because(negatives: Negatives, queries: Rows, places: Rows) -> list[str]:
-    """Say for each negative (query, place) at which rank it stood and what it stayed under."""
+    """Say for each negative (query, place) at which rank it stood and what it stayed under.
+
+    Where several retrievers looked, the names and ranks of those that found it follow.
+    """
     ceilings = negatives.ceilings[queries].tolist()
     rules = [CEILING_RULES[rule] for rule in negatives.ceiling_rules[queries].tolist()]
     ranks = negatives.ranks[queries, places].tolist()
     scores = negatives.scores[queries, places].tolist()
+    finders = _found_by(negatives, queries, places)
     return [
-        f"rank {rank}"
+        f"rank {rank}{found}"
         if rule == CEILING_RULES[0]
-        else f"rank {rank}, {score:.4f} <= {ceiling:.4f} ({rule})"
-        for rank, score, ceiling, rule in zip(ranks, scores, ceilings, rules, strict=True)
+        else f"rank {rank}, {score:.4f} <= {ceiling:.4f} ({rule}){found}"
+        for rank, score, ceiling, rule, found in zip(
+            ranks, scores, ceilings, rules, finders, strict=True
+        )
+    ]
+
+
+def _found_by(negatives: Negatives, queries: Rows, places: Rows) -> list[str]:
+    """Say by whom each was found: ", found by dense 3, bm25 1"; nothing for one retriever."""
+    names = negatives.retrievers
+    if len(names) == 1:
+        return [""] * len(queries)
+    return [
+        ", found by "
+        + ", ".join(f"{name} {at}" for name, at in zip(names, ranks, strict=True) if at)
+        for ranks in negatives.found_at[queries, places].tolist()
     ]
 
 

@@ -12,20 +12,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from raybert.errors import InputError
 from raybert.mining.positives import Rows
 from raybert.vectors import TopPairs
-from raybert.vectors.bounds import Bounds, Cells
+from raybert.vectors.bounds import Bounds, Cells, reached
 from raybert.vectors.nearest import (
     CORPUS_TILE,
     Bounded,
+    falling,
     first_floor,
     in_threads,
     places_in_row,
     prepared,
     ranking,
+    sorted_by,
 )
 from raybert.vectors.topk import Scores
 
@@ -94,10 +95,7 @@ class _Held:
         own, other = (self._floor[start : start + CORPUS_TILE] for start in tiles)
         if tiles[0] == tiles[1]:
             np.maximum(own, first_floor(left, left, self._k + 1), out=own)
-        over = torch.from_numpy(left.bounds) @ torch.from_numpy(right.bounds).T
-        reached = over >= torch.from_numpy(own)[:, None]
-        reached |= over >= torch.from_numpy(other)
-        rows, columns = np.divmod(np.flatnonzero(reached.numpy()), len(right.at))
+        rows, columns = reached(left.narrow, right.narrow, own, other)
         if tiles[0] == tiles[1]:
             once = rows < columns
             rows, columns = rows[once], columns[once]
@@ -145,12 +143,12 @@ class _Held:
 def distinct_pairs(rows: Rows, others: Rows, scores: Scores, max_pairs: int) -> TopPairs:
     """Return the best of directed pairs, each once: by falling score, then (left, right)."""
     left, right = np.minimum(rows, others), np.maximum(rows, others)
-    order = np.lexsort((right, left, -scores))
-    left, right, scores = left[order], right[order], scores[order]
-    # a pair found from both ends has one score, so its two entries stand side by side
-    again = (np.diff(left, prepend=-1) == 0) & (np.diff(right, prepend=-1) == 0)
-    kept = np.flatnonzero(~again)[:max_pairs]
-    return TopPairs(scores[kept], left[kept], right[kept])
+    # a pair found from both ends stands here twice, with one score
+    pairs = (left << 32) + right
+    order = np.argsort(pairs)
+    once = order[np.diff(pairs[order], prepend=-1) != 0]
+    best = once[sorted_by(falling(scores[once]), pairs[once])[:max_pairs]]
+    return TopPairs(scores[best], left[best], right[best])
 
 
 def _tiles(rows: int) -> Iterator[tuple[int, int]]:

@@ -42,6 +42,17 @@ def read_image(value: Picture, row: int) -> Image.Image:
         raise InputError(f"image {row}: {_said(value)} {said}") from None
 
 
+def image_fault(data: bytes) -> str | None:
+    """Return why bytes are no image file, by its first bytes alone; None where they may be."""
+    try:
+        with Image.open(io.BytesIO(data)):
+            return None
+    except Image.DecompressionBombError:
+        return "image has too many pixels"
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+        return "not an image"
+
+
 def _opened(value: Picture, row: int) -> Image.Image:
     """Open an image in any of its forms."""
     if isinstance(value, Image.Image):

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from raybert.errors import InputError
-from raybert.vectors.bounds import Bounds, Cells, Matrix, Tiles
+from raybert.vectors.bounds import Bounds, Cells, Matrix, Narrow, Tiles, reached
 from raybert.vectors.similarity import pick_similarity
 from raybert.vectors.topk import MISSING, Orders, Scores, TopK, exact_topk
 
@@ -38,25 +38,20 @@ _UNIT = 4e-7
 
 
 class Bounded(NamedTuple):
-    """Some rows of a matrix [N, D]: the rows `at` [M], and their bounds [M, H + 1]."""
+    """Some rows of a matrix [N, D]: the rows `at` [M], and what bounds their products."""
 
     rows: Matrix
     at: Rows
-    bounds: Matrix
+    narrow: Narrow
 
     @classmethod
     def of(cls, rows: Matrix, at: Rows, bounds: Bounds) -> Bounded:
-        """Bound the rows `at`; holds a copy of a few of them at a time."""
-        narrow = np.empty((len(at), bounds.width(rows.shape[1])), np.float32)
-        for start in range(0, len(at), _PAIRS):
-            part = slice(start, start + _PAIRS)
-            narrow[part] = bounds.of(rows[at[part]])
-        return cls(rows, at, narrow)
+        """Bound the rows `at`."""
+        return cls(rows, at, bounds.of(rows, at))
 
     def tile(self, start: int, count: int) -> Bounded:
         """Return `count` of them from `start` on."""
-        part = slice(start, start + count)
-        return Bounded(self.rows, self.at[part], self.bounds[part])
+        return Bounded(self.rows, self.at[start : start + count], self.narrow.part(start, count))
 
     def scores(self, other: Bounded, rows: Rows, columns: Rows) -> Scores:
         """Return the products of pairs, each by itself."""
@@ -197,9 +192,7 @@ class Candidates:
 
 def reaching(left: Bounded, right: Bounded, floor: Scores) -> tuple[Rows, Rows, Scores]:
     """Return the pairs of two tiles, (row, column, score), that reach the floor of their row."""
-    over = torch.from_numpy(left.bounds) @ torch.from_numpy(right.bounds).T
-    reached = over >= torch.from_numpy(floor)[:, None]
-    rows, columns = np.divmod(np.flatnonzero(reached.numpy()), len(right.at))
+    rows, columns = reached(left.narrow, right.narrow, floor)
     scores = left.scores(right, rows, columns)
     kept = np.flatnonzero(scores >= floor[rows])
     return rows[kept], columns[kept], scores[kept]
@@ -209,7 +202,7 @@ def first_floor(left: Bounded, right: Bounded, k: int) -> Scores:
     """Return for every row of a tile a score that `k` rows of the other reach, else -inf."""
     if len(right.at) < k:
         return np.full(len(left.at), -np.inf, np.float32)
-    over = torch.from_numpy(left.bounds) @ torch.from_numpy(right.bounds).T
+    over = left.narrow.products(right.narrow).float()
     columns = over.topk(k, dim=1).indices.numpy().reshape(-1)
     rows = np.repeat(np.arange(len(left.at), dtype=np.int64), k)
     scores = left.scores(right, rows, columns)
@@ -218,8 +211,18 @@ def first_floor(left: Bounded, right: Bounded, k: int) -> Scores:
 
 def ranking(rows: Rows, orders: Orders, scores: Scores) -> Rows:
     """Return the order of pairs by row, falling score, then `orders`."""
-    keys = (rows << 32) + falling(scores)
-    return np.lexsort((orders, keys))
+    return sorted_by((rows << 32) + falling(scores), orders)
+
+
+def sorted_by(keys: Rows, then: Rows) -> Rows:
+    """Return the order by `keys`, equal ones by `then`; quick where few are equal."""
+    order = np.argsort(keys)
+    equal = np.flatnonzero(np.diff(keys[order]) == 0)
+    if len(equal):
+        tied = np.union1d(equal, equal + 1)
+        own = order[tied]
+        order[tied] = own[np.lexsort((then[own], keys[own]))]
+    return order
 
 
 def falling(scores: Scores) -> Rows:

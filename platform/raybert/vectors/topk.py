@@ -45,6 +45,10 @@ class TopK:
         scores = np.full((queries, k), -np.inf, dtype=np.float32)
         return cls(scores, np.full((queries, k), MISSING, dtype=np.int64))
 
+    def part(self, start: int, stop: int) -> TopK:
+        """Return the lists of queries `start` to `stop`."""
+        return TopK(self.scores[start:stop], self.orders[start:stop])
+
     def merge(self, other: TopK) -> TopK:
         """Return the K best of two lists of the same queries over different rows."""
         scores = np.concatenate([self.scores, other.scores], axis=1)
