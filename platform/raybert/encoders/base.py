@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Unpack
+from typing import Any, ClassVar, TypeVar, Unpack
 
 import torch
 from torch import Tensor
@@ -18,12 +18,16 @@ from raybert.encoders.batching import token_batches
 from raybert.encoders.card import Facts, ModelCard, write_card
 from raybert.encoders.fastest import check_backend, fastest_backend
 from raybert.encoders.hub import PushOptions, push_folder
+from raybert.encoders.lanes import lane_count, side_by_side
 from raybert.encoders.opening import opened
+from raybert.encoders.outputs import progress
 from raybert.errors import ModelError
 from raybert.modules import Checkpoint, Features, Module, ModuleSequence, Opening, Text
-from raybert.modules.backends import AUTO, TORCH
+from raybert.modules.backends import AUTO, TORCH, TORCH_INT8
 from raybert.modules.writing import replace_folder, write_modules, write_settings
 from raybert.records import BatchUsage, TokenizedTexts
+
+Result = TypeVar("Result")
 
 CPU_TOKENS_PER_THREAD = 512
 """Tokens for each thread: a larger batch's activations leave the core's cache."""
@@ -263,6 +267,45 @@ class Encoder:
             longest = lengths[rows[0]]
             usage = BatchUsage(sum(lengths[row] for row in rows), longest * len(rows))
             yield rows, tokens.take(rows), usage
+
+    def run_batches(
+        self,
+        run: Callable[[TokenizedTexts], Result],
+        tokens: TokenizedTexts,
+        tokens_per_batch: int | None = None,
+        max_texts: int | None = None,
+        *,
+        show_progress_bar: bool = False,
+    ) -> Iterator[tuple[list[int], Result, BatchUsage]]:
+        """Run batches of similar length; on a CPU several side by side, a thread each.
+
+        Args:
+            run: takes one batch.
+            tokens: what `pre` made.
+            tokens_per_batch: tokens in a batch, padding included; None suits the device.
+            max_texts: most texts in a batch.
+            show_progress_bar: show how many batches are done.
+
+        Yields:
+            the batch's rows, what `run` returned, and what the batch cost.
+        """
+        lanes = lane_count() if self._has_lanes else 1
+        budget = tokens_per_batch or max(1, self.tokens_per_batch // lanes)
+        batches = list(self.batches(tokens, budget, max_texts))
+
+        def done(
+            item: tuple[list[int], TokenizedTexts, BatchUsage],
+        ) -> tuple[list[int], Result, BatchUsage]:
+            rows, batch, usage = item
+            return rows, run(batch), usage
+
+        results = side_by_side(done, batches) if lanes > 1 else map(done, batches)
+        yield from progress(results, len(batches), show=show_progress_bar)
+
+    @property
+    def _has_lanes(self) -> bool:
+        """Whether batches may run side by side: exported files have threads of their own."""
+        return self.device.type == "cpu" and self.backend in (TORCH, TORCH_INT8)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Unpack
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from raybert.encoders.base import Encoder, on_device
 from raybert.encoders.card import Facts, ModelCard, write_card
 from raybert.encoders.opening import Options
-from raybert.encoders.outputs import Array, as_pairs, delivered, progress
+from raybert.encoders.outputs import Array, as_pairs, delivered
 from raybert.errors import ModelError
 from raybert.modules import Checkpoint, LogitScore, Module, ModuleSequence, Opening, Transformer
 from raybert.modules.activations import activation, activation_path
@@ -133,11 +134,15 @@ class CrossEncoder(Encoder):
         labels = self.num_labels
         out = np.zeros((len(tokens), labels) if labels > 1 else len(tokens), dtype=np.float32)
         total = BatchUsage()
-        batches = self.batches(tokens, tokens_per_batch, max_texts)
-        for rows, batch, usage in progress(batches, show=show_progress_bar):
-            out[rows] = self.post(
-                self.core(batch), activation_fn=activation_fn, apply_softmax=apply_softmax
-            )
+        finish = partial(self.post, activation_fn=activation_fn, apply_softmax=apply_softmax)
+        for rows, scores, usage in self.run_batches(
+            lambda batch: finish(self.core(batch)),
+            tokens,
+            tokens_per_batch,
+            max_texts,
+            show_progress_bar=show_progress_bar,
+        ):
+            out[rows] = scores
             total += usage
         return out, total
 

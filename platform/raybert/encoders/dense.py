@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Unpack
 
@@ -141,13 +142,17 @@ class DenseEncoder(EmbeddingEncoder):
         """
         out = np.zeros((len(tokens), self._width(truncate_dim)), dtype=np.float32)
         total = BatchUsage()
-        batches = self.batches(tokens, tokens_per_batch, max_texts)
-        for rows, batch, usage in progress(batches, show=show_progress_bar):
-            out[rows] = self.post(
-                self.core(batch),
-                normalize_embeddings=normalize_embeddings,
-                truncate_dim=truncate_dim,
-            )
+        finish = partial(
+            self.post, normalize_embeddings=normalize_embeddings, truncate_dim=truncate_dim
+        )
+        for rows, vectors, usage in self.run_batches(
+            lambda batch: finish(self.core(batch)),
+            tokens,
+            tokens_per_batch,
+            max_texts,
+            show_progress_bar=show_progress_bar,
+        ):
+            out[rows] = vectors
             total += usage
         return out, total
 
@@ -271,7 +276,7 @@ class DenseEncoder(EmbeddingEncoder):
         out = np.zeros((len(listed), self._width(truncate_dim)), dtype=np.float32)
         with on_device(self, device):
             starts = range(0, len(listed), size)
-            for start in progress(starts, show=show_progress_bar):
+            for start in progress(starts, len(starts), show=show_progress_bar):
                 out[start : start + size] = self.post(
                     self.core_images(self.pixels(listed[start : start + size])),
                     normalize_embeddings=normalize_embeddings,

@@ -86,15 +86,14 @@ def features_of(
     return found
 
 
-def progress(items: Iterable[Item], *, show: bool) -> Iterator[Item]:
-    """Go through batches, with a bar if asked for."""
+def progress(items: Iterable[Item], total: int, *, show: bool) -> Iterator[Item]:
+    """Go through `total` batches, with a bar if asked for."""
     if not show:
         yield from items
         return
     from rich.progress import track
 
-    listed = list(items)
-    yield from track(listed, description="Batches", total=len(listed))
+    yield from track(items, description="Batches", total=total)
 
 
 def _own(value: Any, mask: torch.Tensor, place: int) -> Any:

@@ -18,7 +18,7 @@ from raybert.encoders.base import on_device
 from raybert.encoders.card import Facts
 from raybert.encoders.embedding import EmbeddingEncoder
 from raybert.encoders.opening import Options
-from raybert.encoders.outputs import Array, as_texts, progress
+from raybert.encoders.outputs import Array, as_texts
 from raybert.encoders.sparse_rows import as_rows, as_tensor, compressed, strongest
 from raybert.errors import InputError
 from raybert.modules import (
@@ -143,9 +143,14 @@ class SparseEncoder(EmbeddingEncoder):
         parts: list[sparse.csr_array] = []
         order: list[int] = []
         total = BatchUsage()
-        batches = self.batches(tokens, tokens_per_batch, max_texts)
-        for rows, batch, usage in progress(batches, show=show_progress_bar):
-            parts.append(self.post(self.core(batch, max_active_dims)))
+        for rows, part, usage in self.run_batches(
+            lambda batch: self.post(self.core(batch, max_active_dims)),
+            tokens,
+            tokens_per_batch,
+            max_texts,
+            show_progress_bar=show_progress_bar,
+        ):
+            parts.append(part)
             order.extend(rows)
             total += usage
         empty = torch.zeros((0, self.get_embedding_dimension()))
