@@ -76,6 +76,13 @@ def test_a_live_generation_is_begun_and_tried(
     assert Generations(name).history.canary is None
 
 
+def test_a_live_generation_of_sparse_rows_needs_a_sparse_model(
+    tmp_path: Path, minilm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generations", str(tmp_path), "live", str(minilm), "--kind", "inverted"]) != 0
+    assert "does dense; kind 'inverted' takes sparse rows" in capsys.readouterr().err
+
+
 def test_faults_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generations", str(tmp_path), "switch", "g9"]) != 0
     assert "no generation 'g9'; there are: none" in capsys.readouterr().err

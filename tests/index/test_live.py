@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from raybert.artifacts import Input, read_manifest
 from raybert.errors import ArtifactError, InputError, OverloadedError
@@ -15,6 +16,7 @@ from raybert.index.locking import held
 
 MODEL = Input(kind="model", uri="models/m", fingerprint="f1")
 WIDTH = 8
+TERMS = 40
 
 
 def vectors(rows: int, seed: int = 0) -> Any:
@@ -105,6 +107,67 @@ def test_sealed_segments_are_of_any_kind(tmp_path: Path, kind: str) -> None:
     assert manifest.input("model") == MODEL
     assert ids(made, known[8])[0] == "d8"
     assert "d7" not in ids(made, known[7])
+
+
+def sparse_rows(rows: int, seed: int = 0) -> Any:
+    draw = np.random.default_rng(seed)
+    return draw.random((rows, TERMS)).astype(np.float32) * (draw.random((rows, TERMS)) < 0.1)
+
+
+@pytest.fixture
+def lists(tmp_path: Path) -> LiveIndex:
+    return create_live(
+        str(tmp_path / "lists"), model=MODEL, dimension=TERMS, metric="dot", kind="inverted"
+    )
+
+
+def test_sparse_rows_equal_brute_force_over_segments_and_fresh_rows(lists: LiveIndex) -> None:
+    known = sparse_rows(90)
+    known[7] = 0  # a row without a term is never found, and is there all the same
+    names = [f"d{row:02d}" for row in range(90)]
+    for start in (0, 30, 60):
+        part = slice(start, start + 30)
+        documents = [{"n": row} for row in range(start, start + 30)]
+        given = sparse.csr_array(known[part]) if start else known[part]
+        lists.upsert(names[part], given, documents, model_fingerprint="f1")
+        if start < 60:
+            lists.compact()
+    lists.delete(["d11", "d71"])
+    query = sparse_rows(1, 9)[0]
+    scores = known.astype(np.float64) @ query
+    scores[[11, 71]] = 0
+    best = [names[row] for row in np.lexsort((names, -scores)) if scores[row] > 0]
+    assert 10 < len(best) < 90
+    assert ids(lists, query) == best
+    assert ids(lists, query, filter={"n": {"gte": 45}}) == [name for name in best if name >= "d45"]
+    assert len(lists) == 88
+    found = lists.search(sparse_rows(5, 9), 12)
+    lists.compact(everything=True)
+    assert lists.search(sparse_rows(5, 9), 12) == found
+    assert LiveIndex(lists.folder.uri).search(sparse_rows(5, 9), 12) == found
+    assert lists.snapshot().documents.take(["d07"]) == [{"id": "d07", "n": 7}]
+    assert lists.snapshot().reads == "sparse"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"vectors": np.ones((1, 3))}, f"sparse vectors over {TERMS} terms"),
+        ({"vectors": -np.ones((1, TERMS))}, "vector 0: weight -1.0: finite weights of at least 0"),
+        ({"documents": [{"terms": 1}]}, "'terms' is reserved"),
+    ],
+)
+def test_sparse_rows_that_cannot_be_taken_are_refused(
+    lists: LiveIndex, change: dict[str, Any], says: str
+) -> None:
+    arguments = {"ids": ["a"], "vectors": sparse_rows(1), **change}
+    with pytest.raises(InputError, match=says):
+        lists.upsert(**arguments, model_fingerprint="f1")
+
+
+def test_bm25_is_not_live(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"kind 'bm25': a live index is one of .*inverted"):
+        create_live(str(tmp_path), model=MODEL, dimension=8, metric="dot", kind="bm25")
 
 
 def test_rows_are_sealed_beside_the_writing(live: LiveIndex, write: Callable[..., int]) -> None:

@@ -89,6 +89,40 @@ def test_vectors_are_those_of_a_corpus_encoded_before(
         assert ours["score"] == pytest.approx(fixed["score"], abs=1e-6)
 
 
+def test_documents_are_written_to_a_dense_and_a_sparse_leg(
+    tmp_path: Path,
+    serve_app: Callable[..., TestClient],
+    open_searcher: Callable[..., Searcher],
+    live: LiveIndex,
+    dense: Any,
+    sparse: Any,
+) -> None:
+    model = Input(kind="model", uri="models/s", fingerprint=sparse.fingerprint)
+    encoding = {"text_column": "body"}
+    lists = create_live(
+        str(tmp_path / "lists"),
+        model=model,
+        dimension=32,
+        metric="dot",
+        kind="inverted",
+        encoding=encoding,
+    )
+    served = Embedder([ServedModel("small", dense), ServedModel("sparse", sparse)])
+    legs = {"dense": live.folder.uri, "sparse": lists.folder.uri}
+    searcher = open_searcher(Directory(served), live=legs)
+    asyncio.run(searcher.pin())
+    client = serve_app(searcher)
+    rows = [document("a", "the cat sat"), document("b", "paris"), document("c", "a dog")]
+    assert client.post(URL, json={"documents": rows}).status_code == 200
+    best = found(client, "the cat sat", explain=True)[0]
+    assert best["id"] == "a"
+    assert set(best["legs"]) == {"dense", "sparse"}
+    (only,) = found(client, "dog", retrievers=["sparse"])
+    assert only["id"] == "c"
+    assert client.delete(f"{URL}/c").status_code == 200
+    assert found(client, "dog", retrievers=["sparse"]) == []
+
+
 def test_filters(client: TestClient) -> None:
     rows = [document(f"d{year}", "a cat", year=year, tags=["x"]) for year in (1999, 2001)]
     client.post(URL, json={"documents": rows})

@@ -29,7 +29,7 @@ def register(commands: Commands) -> None:
     build.add_argument("--min-recall", type=float, metavar="SHARE", help="refuse below it")
     live = _step(steps, "live", _live, "begin an empty live index as the next generation")
     live.add_argument("model", help="folder or name of the model that encodes its documents")
-    live.add_argument("--kind", default="flat", help="kind of its sealed segments (default flat)")
+    live.add_argument("--kind", default="flat", help="of its sealed segments (default flat)")
     add = _step(steps, "add", _add, "add finished or live indexes as the next generation")
     add.add_argument("legs", nargs="+", metavar="LEG=DIR", help="such as dense=runs/faq-index")
     verify = _step(steps, "verify", _verify, "ask a generation and the current one the same")
@@ -83,16 +83,23 @@ def _build(arguments: argparse.Namespace) -> int:
 
 def _live(arguments: argparse.Namespace) -> int:
     from raybert.artifacts import Input
-    from raybert.encoders import DenseEncoder
+    from raybert.encoders import DenseEncoder, SparseEncoder, open_encoder
     from raybert.index.generations import Generations
-    from raybert.modules import locate_model
+    from raybert.index.kinds import pick_kind
 
-    encoder = DenseEncoder(locate_model(arguments.model))
+    encoder, reads = open_encoder(arguments.model), pick_kind(arguments.kind).reads
+    kinds = (DenseEncoder, SparseEncoder)
+    if not isinstance(encoder, kinds) or reads not in encoder.capabilities:
+        makes = ", ".join(sorted(encoder.capabilities))
+        raise SettingsError(
+            f"model {arguments.model!r} does {makes}; kind {arguments.kind!r} takes {reads} rows"
+        )
     made = Generations(arguments.index).begin_live(
         model=Input(kind="model", uri=arguments.model, fingerprint=encoder.fingerprint),
         dimension=encoder.get_embedding_dimension(),
         metric=encoder.similarity_fn_name,
         kind=arguments.kind,
+        leg=reads,
         encoding={"text_column": "text"},
     )
     return _tell(arguments, made, f"{made.name} is begun; switch to it, then write documents")

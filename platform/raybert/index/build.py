@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 import pyarrow as pa
 
@@ -30,6 +30,19 @@ TARGET_RECALL = 0.98
 """Recall@10 that the effort of an approximate kind is chosen for if nothing else is said."""
 
 
+class Beside(TypedDict, total=False):
+    """What any build may be given beside its plan; none of it decides what is in the files."""
+
+    settings: dict[str, Any] | None
+    """Settings of the job, for the manifest."""
+    mlflow_run: str | None
+    """Id of the job's run, for the manifest."""
+    probes: int
+    """Rows of the corpus to measure recall with (200); 0 measures nothing."""
+    each: EachShard
+    """How the shards are built, in order: `map` one after the other, or side by side."""
+
+
 def build_index(
     embeddings: str,
     out: str,
@@ -41,10 +54,7 @@ def build_index(
     min_recall: float | None = None,
     documents: Iterable[pa.Table] | None = None,
     model_fingerprint: str | None = None,
-    settings: dict[str, Any] | None = None,
-    mlflow_run: str | None = None,
-    probes: int = PROBES,
-    each: EachShard = map,
+    **beside: Unpack[Beside],
 ) -> Manifest:
     """Build an index of embeddings; a finished one is left as it is and its manifest returned.
 
@@ -64,10 +74,7 @@ def build_index(
             for and a build below it warns.
         documents: tables with a column `id` and the payload to keep beside the vectors.
         model_fingerprint: the model the embeddings must be of; any if None.
-        settings: settings of the job, for the manifest.
-        mlflow_run: id of the job's run, for the manifest.
-        probes: rows of the corpus to measure recall with; 0 measures nothing.
-        each: how the shards are built, in order: `map` one after the other, or side by side.
+        beside: see `Beside`.
 
     Returns:
         The manifest; `details` has dimension, metric, recall, effort, bytes a vector and seconds.
@@ -79,16 +86,7 @@ def build_index(
     """
     source = open_source(embeddings, kind, model_fingerprint)
     plan = Plan.of(source, kind, shards, metric, rescore, min_recall)
-    return build_from(
-        source,
-        Folder(out),
-        plan,
-        documents=documents,
-        settings=settings,
-        mlflow_run=mlflow_run,
-        probes=probes,
-        each=each,
-    )
+    return build_from(source, Folder(out), plan, documents=documents, **beside)
 
 
 def build_text_index(
@@ -99,9 +97,7 @@ def build_text_index(
     text_column: str = TEXT,
     keep: bool = True,
     shards: int = 1,
-    settings: dict[str, Any] | None = None,
-    mlflow_run: str | None = None,
-    probes: int = PROBES,
+    **beside: Unpack[Beside],
 ) -> Manifest:
     """Build a BM25 index of texts; a finished one is left as it is and its manifest returned.
 
@@ -112,28 +108,18 @@ def build_text_index(
         text_column: name of the text column.
         keep: keep the documents beside the index.
         shards: number of shards, at most one a document.
-        settings: settings of the job, for the manifest.
-        mlflow_run: id of the job's run, for the manifest.
-        probes: documents to measure recall with; 0 measures nothing.
+        beside: see `Beside`.
 
     Raises:
         ArtifactError: `out` holds something else.
         InputError: no text column, no word in any document, an id twice.
     """
-    planned = Plan("bm25", shards, "dot", None, None)
-    if (done := _finished(Folder(out), corpus, planned)) is not None:
+    if (done := finished_text_index(out, corpus, shards)) is not None:
         return done
     source = Texts.of(documents, text_column, corpus)
     plan = Plan.of(source, "bm25", shards, None, None, None)
-    return build_from(
-        source,
-        Folder(out),
-        plan,
-        documents=documents if keep else None,
-        settings=settings,
-        mlflow_run=mlflow_run,
-        probes=probes,
-    )
+    kept = documents if keep else None
+    return build_from(source, Folder(out), plan, documents=kept, **beside)
 
 
 def finished_index(
@@ -154,7 +140,7 @@ def finished_index(
     """
     source = open_source(embeddings, kind)
     plan = Plan.of(source, kind, shards, metric, rescore, min_recall)
-    return _finished(Folder(out), source.inputs[0], plan)
+    return finished_as(Folder(out), source.inputs[0], "build", asdict(plan))
 
 
 def finished_text_index(out: str, corpus: Input, shards: int = 1) -> Manifest | None:
@@ -163,7 +149,8 @@ def finished_text_index(out: str, corpus: Input, shards: int = 1) -> Manifest | 
     Raises:
         ArtifactError: `out` holds something else.
     """
-    return _finished(Folder(out), corpus, Plan("bm25", shards, "dot", None, None))
+    plan = Plan("bm25", shards, "dot", None, None)
+    return finished_as(Folder(out), corpus, "build", asdict(plan))
 
 
 def build_from(
@@ -172,12 +159,9 @@ def build_from(
     plan: Plan,
     *,
     documents: Iterable[pa.Table] | None = None,
-    settings: dict[str, Any] | None = None,
-    mlflow_run: str | None = None,
-    probes: int = PROBES,
-    each: EachShard = map,
     refuse: bool = True,
     more: dict[str, Any] | None = None,
+    **beside: Unpack[Beside],
 ) -> Manifest:
     """Build an index by a plan; arguments as for `build_index`.
 
@@ -186,15 +170,13 @@ def build_from(
         folder: the index.
         plan: how to build.
         documents: payload tables.
-        settings: for the manifest.
-        mlflow_run: for the manifest.
-        probes: to measure recall with.
-        each: how the shards are built.
         refuse: refuse an index below the recall that is asked for; else only measure it.
         more: further details for the manifest.
+        beside: see `Beside`.
     """
-    if (done := _finished(folder, source.inputs[0], plan)) is not None:
+    if (done := finished_as(folder, source.inputs[0], "build", asdict(plan))) is not None:
         return done
+    probes, each = beside.get("probes", PROBES), beside.get("each", map)
     started = time.perf_counter()
     for leftover in (ENGINES, VECTORS, DOCUMENTS, VOCABULARY):
         folder.remove(leftover)
@@ -212,12 +194,12 @@ def build_from(
         details["words"] = dict(WORDS)
     manifest = Manifest(
         kind="index",
-        settings=settings or asdict(plan),
+        settings=beside.get("settings") or asdict(plan),
         rows=source.rows,
         inputs=source.inputs,
         shards=(*(s.engine for s in built), *(s.store for s in built if s.store), *stored),
         details=details,
-        mlflow_run=mlflow_run,
+        mlflow_run=beside.get("mlflow_run"),
     )
     index = open_shards(folder, manifest, verify=False)
     tried = _tried(index, _probe(source, plan, probes), plan)
@@ -238,11 +220,24 @@ def _probe(source: Source, plan: Plan, probes: int) -> Probe:
     return draw_sparse(source, pick_metric(plan.metric), probes)
 
 
-def _finished(folder: Folder, made_from: Input, plan: Plan) -> Manifest | None:
+def finished_as(
+    folder: Folder, made_from: Input, detail: str, asked: dict[str, Any]
+) -> Manifest | None:
+    """Return the manifest of the index in a folder if it is the one that is asked for.
+
+    Args:
+        folder: the folder.
+        made_from: the input it must be made from.
+        detail: the detail of its manifest that says what was asked for then.
+        asked: what is asked for now.
+
+    Raises:
+        ArtifactError: the folder holds something else that is finished.
+    """
     done = finished(folder)
     if done is None:
         return None
-    same = done.kind == "index" and done.details.get("build") == asdict(plan)
+    same = done.kind == "index" and done.details.get(detail) == asked
     if same and done.input(made_from.kind).fingerprint == made_from.fingerprint:
         return done
     raise ArtifactError(

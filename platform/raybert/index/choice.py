@@ -5,13 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import pyarrow as pa
 
-from raybert.artifacts import Folder, Manifest, finished
-from raybert.errors import ArtifactError, InputError
-from raybert.index.build import TARGET_RECALL, EachShard, build_from
+from raybert.artifacts import Folder, Manifest
+from raybert.errors import InputError
+from raybert.index.build import TARGET_RECALL, Beside, build_from, finished_as
 from raybert.index.kinds import KINDS, pick_kind
 from raybert.index.plan import Plan
 from raybert.index.recall import PROBES
@@ -63,10 +63,7 @@ def build_chosen(
     metric: str | None = None,
     documents: Iterable[pa.Table] | None = None,
     model_fingerprint: str | None = None,
-    settings: dict[str, Any] | None = None,
-    mlflow_run: str | None = None,
-    probes: int = PROBES,
-    each: EachShard = map,
+    **beside: Unpack[Beside],
 ) -> Manifest:
     """Build every dense kind, measure them, and keep the fastest that fits.
 
@@ -77,7 +74,7 @@ def build_chosen(
         ArtifactError: as for `build_index`.
         InputError: as for `build_index`, or no kind fits.
     """
-    if not probes:
+    if not beside.get("probes", PROBES):
         raise InputError("probes 0: a kind is chosen by measured recall, which needs probes")
     if (done := finished_choice(embeddings, out, choice, shards=shards, metric=metric)) is not None:
         return done
@@ -87,23 +84,13 @@ def build_chosen(
     for plan in plans:
         trial = Folder(folder.path(f"{TRIALS}/{plan.kind}"))
         with warnings.catch_warnings(action="ignore"):
-            built = build_from(source, trial, plan, probes=probes, each=each, refuse=False)
+            built = build_from(source, trial, plan, refuse=False, **beside)
         points.append(measured(built))
     picked = choice.fastest(points)
     plan = next(plan for plan in plans if plan.kind == picked["kind"])
     folder.remove(TRIALS)
     more = {"frontier": points, "choice": _asked(choice, shards, metric)}
-    return build_from(
-        source,
-        folder,
-        plan,
-        documents=documents,
-        settings=settings,
-        mlflow_run=mlflow_run,
-        probes=probes,
-        each=each,
-        more=more,
-    )
+    return build_from(source, folder, plan, documents=documents, more=more, **beside)
 
 
 def finished_choice(
@@ -114,17 +101,8 @@ def finished_choice(
     Raises:
         ArtifactError: `out` holds something else.
     """
-    done = finished(Folder(out))
-    if done is None:
-        return None
-    source = Embeddings.open(embeddings)
-    same = done.kind == "index" and done.details.get("choice") == _asked(choice, shards, metric)
-    if same and done.input("embeddings").fingerprint == source.fingerprint:
-        return done
-    raise ArtifactError(
-        f"{out}: holds a finished {done.kind} artifact of other settings or inputs; "
-        "give another --out or remove it"
-    )
+    made_from = Embeddings.open(embeddings).inputs[0]
+    return finished_as(Folder(out), made_from, "choice", _asked(choice, shards, metric))
 
 
 def measured(manifest: Manifest) -> dict[str, Any]:

@@ -23,7 +23,9 @@ Documents: TypeAlias = pa.Table | Sequence[Mapping[str, Any]]
 """Payload rows: an Arrow table, or one mapping a row."""
 
 
-def payload_columns(documents: Documents | None, rows: int) -> dict[str, pa.Array]:
+def payload_columns(
+    documents: Documents | None, rows: int, reserved: Sequence[str] = RESERVED
+) -> dict[str, pa.Array]:
     """Return the payload as columns.
 
     Raises:
@@ -39,9 +41,10 @@ def payload_columns(documents: Documents | None, rows: int) -> dict[str, pa.Arra
     else:
         names = dict.fromkeys(name for row in documents for name in row)
         columns = {name: _column(name, [row.get(name) for row in documents]) for name in names}
-    for name in RESERVED:
+    for name in reserved:
         if name in columns:
-            raise InputError(f"document column {name!r} is reserved; reserved: {RESERVED}")
+            there = ", ".join(reserved)
+            raise InputError(f"document column {name!r} is reserved; reserved are {there}")
     return columns
 
 

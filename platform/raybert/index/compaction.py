@@ -50,10 +50,7 @@ def _compact(live: LiveIndex, everything: bool) -> bool:
         live.folder,
         name,
         _living(before, merged),
-        kind=state.kind,
-        metric=state.metric,
-        model=state.model,
-        encoding=state.encoding,
+        state,
     )
     _switch(live, before, merged, segment)
     _remove_left_over(live, live.snapshot().world.state)

@@ -1,5 +1,6 @@
 """Exact search in one shard: a FAISS flat index, with ties broken by row.
 
+Where similarity is a product and no filter is asked for, torch multiplies what FAISS holds.
 Rows of a shard are sorted by id, so the smaller row is the smaller id. Shapes: Q queries,
 C candidates, K results, N rows, D width.
 """
@@ -10,12 +11,12 @@ from typing import Any
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
 from raybert.index.ann import allowed_rows
 from raybert.index.filters import Mask
 from raybert.index.metric import Floats, Metric, Rows
 from raybert.vectors import TopK, best
+from raybert.vectors.products import are_plain, greatest_products
 
 _faiss: Any = faiss
 _SPARE = 8
@@ -49,37 +50,31 @@ class FlatShard:
 
     def search(self, queries_QD: Floats, k: int, allowed: Mask | None = None) -> TopK:
         """Return the `k` best allowed rows of every query: exact scores, equal scores by row."""
-        count, selector = allowed_rows(allowed, len(self))
+        count = len(self) if allowed is None else int(allowed.sum())
         k, fetch = min(k, count), min(k + _SPARE, count)
         if not k:
             return TopK.empty(len(queries_QD), 0)
-        parameters = None if selector is None else _faiss.SearchParameters(sel=selector)
-        raw, rows = self._engine.search(queries_QD, fetch, params=parameters)
-        found = self._rescored(queries_QD, rows, k)
+        near, rows = self._near(queries_QD, fetch, allowed)
+        keys = self._metric.exact_keys(queries_QD, self.vectors[rows])
+        found = best(self._metric.scores(keys), rows, k)
         if fetch < count:
-            worst_key = self._metric.keys(raw[:, -1]).astype(np.float64)
-            for query in np.flatnonzero(self._is_open(queries_QD, rows, found, worst_key)):
+            # a row that was not fetched may equal or beat the K-th where their keys are this near
+            kth = np.partition(keys, fetch - k, axis=1)[:, fetch - k]
+            tolerance = self._metric.tolerance(queries_QD, self._greatest_norm)
+            for query in np.flatnonzero(kth - near.min(axis=1) <= tolerance):
                 settled = self._scan(queries_QD[query : query + 1], k, allowed)
                 found.scores[query], found.orders[query] = settled.scores[0], settled.orders[0]
         return found
 
-    def _rescored(self, queries_QD: Floats, rows_QC: Rows, k: int) -> TopK:
-        keys = self._metric.exact_keys(queries_QD, self.vectors[rows_QC])
-        return best(self._metric.scores(keys), rows_QC, k)
-
-    def _is_open(
-        self,
-        queries_QD: Floats,
-        rows_QC: Rows,
-        found: TopK,
-        worst_key: npt.NDArray[np.float64],
-    ) -> npt.NDArray[np.bool_]:
-        """Say for which queries a row that was not fetched may equal or beat the K-th."""
-        last = self.vectors[found.orders[:, -1:]]
-        kth = self._metric.exact_keys(queries_QD, last)[:, 0]
-        return np.asarray(
-            kth - worst_key <= self._metric.tolerance(queries_QD, self._greatest_norm)
-        )
+    def _near(self, queries_QD: Floats, fetch: int, allowed: Mask | None) -> tuple[Floats, Rows]:
+        """Return the float32 keys and rows, both [Q, C], of the nearest allowed rows."""
+        products = self._metric.code == faiss.METRIC_INNER_PRODUCT
+        if products and allowed is None and are_plain():
+            return greatest_products(queries_QD, self.vectors, fetch)
+        _, selector = allowed_rows(allowed, len(self))
+        parameters = None if selector is None else _faiss.SearchParameters(sel=selector)
+        raw, rows = self._engine.search(queries_QD, fetch, params=parameters)
+        return self._metric.keys(raw), rows
 
     def _scan(self, query_1D: Floats, k: int, allowed: Mask | None) -> TopK:
         """Score every allowed row of the shard exactly, in blocks; rare: many ties."""

@@ -2,7 +2,7 @@
 
 Rows are only ever added, and a row that was replaced or deleted is marked with the sequence of the
 change, so that a reader of an earlier sequence goes on undisturbed while rows are written.
-Shapes: Q queries, N rows, D width, K results.
+Shapes: Q queries, N rows, K results.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from raybert.index.metric import Floats, Metric
+from raybert.index.live_rows import FreshRows, grown
 from raybert.records import ID, VECTOR, Hit
 
 NEVER = np.iinfo(np.int64).max
@@ -27,37 +27,30 @@ class Fresh:
     """Rows in the order they came.
 
     Args:
-        metric: what they are ranked by.
-        dimension: width of their vectors.
+        store: their vectors or sparse rows; empty.
         sequence: the last change before they begin.
     """
 
-    def __init__(self, metric: Metric, dimension: int, sequence: int) -> None:
-        self._metric = metric
+    def __init__(self, store: FreshRows, sequence: int) -> None:
+        self._store = store
         self.sequence = sequence
         """The last change that was applied to them."""
-        self._prepared: Floats = np.empty((0, dimension), dtype=np.float32)
         self._died: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._born: list[int] = []
         self._ids: list[str] = []
         self._rows: dict[str, list[int]] = {}
         self._tables: list[pa.Table] = []
         self._payload: tuple[int, pa.Table] | None = None
-        self._greatest_norm = 0.0
 
     def __len__(self) -> int:
         return len(self._born)
 
     def add(self, sequence: int, table: pa.Table) -> None:
         """Add the rows of one record; older rows of their ids are to be killed by the caller."""
-        prepared = self._metric.prepare(vectors_of(table, self._prepared.shape[1]))
+        self._store.add(table)
         start, end = len(self._ids), len(self._ids) + table.num_rows
-        self._prepared = _grown(self._prepared, end)
-        self._died = _grown(self._died, end)
-        self._prepared[start:end] = prepared
+        self._died = grown(self._died, end)
         self._died[start:end] = NEVER
-        norms = np.linalg.norm(prepared, axis=1)
-        self._greatest_norm = max(self._greatest_norm, float(norms.max(initial=0)))
         ids = table[ID].to_pylist()
         self._ids += ids
         for row, identifier in enumerate(ids, start):
@@ -100,60 +93,26 @@ class Fresh:
         return table.slice(0, count)
 
     def search(
-        self, queries_QD: Floats, k: int, sequence: int, allowed: Mask | None = None
+        self, queries: Any, k: int, sequence: int, allowed: Mask | None = None
     ) -> list[list[Hit]]:
         """Return the `k` best living rows of every prepared query, ties by id.
 
         Args:
-            queries_QD: queries as the metric prepares them.
+            queries: queries as the index's reader prepares them.
             k: hits a query.
             sequence: rows that live at it are searched.
             allowed: rows [N] that may be found; all if None.
         """
         alive = self.alive(sequence)
-        rows = np.flatnonzero(alive if allowed is None else alive & allowed)
-        if not len(rows):
-            return [[] for _ in queries_QD]
-        vectors = self._prepared[rows]
-        return [self._best(query[None], vectors, rows, k) for query in queries_QD]
+        living = alive if allowed is None else alive & allowed
+        if not living.any():
+            return [[] for _ in range(queries.shape[0])]
+        return [self._best(*found, k) for found in self._store.nearest(queries, living, k)]
 
-    def _best(self, query_1D: Floats, vectors: Floats, rows: Any, k: int) -> list[Hit]:
-        near = self._near(query_1D, vectors, k)
-        keys = self._metric.exact_keys(query_1D, vectors[near][None])[0]
-        scores = self._metric.scores(keys)
-        hits = [
-            Hit(self._ids[row], float(score))
-            for row, score in zip(rows[near].tolist(), scores, strict=True)
-        ]
+    def _best(self, rows: Any, scores: Any, k: int) -> list[Hit]:
+        hits = list(map(Hit, [self._ids[row] for row in rows.tolist()], scores.tolist()))
         hits.sort(key=lambda hit: (-hit.score, hit.id))
         return hits[:k]
 
-    def _near(self, query_1D: Floats, vectors: Floats, k: int) -> Any:
-        """Return all rows that may be among the `k` best, given how far float32 keys are off."""
-        if self._metric.name not in {"cosine", "dot"} or len(vectors) <= k:
-            return np.arange(len(vectors))
-        keys = vectors @ query_1D[0]
-        kth = np.partition(keys, len(keys) - k)[len(keys) - k]
-        tolerance = self._metric.tolerance(query_1D, self._greatest_norm)[0]
-        return np.flatnonzero(keys >= kth - 2 * tolerance)
-
     def _count(self, sequence: int) -> int:
         return bisect.bisect_right(self._born, sequence)
-
-
-def vectors_of(table: pa.Table, dimension: int) -> Floats:
-    """Return the vectors [N, D] of a table's rows."""
-    flat = table[VECTOR].combine_chunks()
-    if isinstance(flat, pa.ChunkedArray):
-        flat = pa.concat_arrays(flat.chunks) if flat.num_chunks else pa.array([], flat.type)
-    values: Floats = flat.flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(-1, dimension)
-
-
-def _grown(array: Any, length: int) -> Any:
-    """Return the array, or a longer copy; a reader of the shorter one keeps what it has."""
-    if length <= len(array):
-        return array
-    grown = np.empty((max(length, 2 * len(array), 256), *array.shape[1:]), dtype=array.dtype)
-    grown[: len(array)] = array
-    return grown

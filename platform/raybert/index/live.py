@@ -15,33 +15,33 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import numpy.typing as npt
 import pyarrow as pa
 
 from raybert.artifacts import Folder, Input
 from raybert.errors import ArtifactError, InputError
-from raybert.index.columns import Documents, fitted, payload_columns
+from raybert.index.columns import RESERVED, Documents, fitted, payload_columns
 from raybert.index.compaction import compact
 from raybert.index.filters import Filter
 from raybert.index.kinds import pick_kind
 from raybert.index.live_files import LiveFiles, begin_log
+from raybert.index.live_rows import row_form
 from raybert.index.live_state import STATE, LiveState, write_state
 from raybert.index.locking import held
 from raybert.index.log import Record, append_record
 from raybert.index.metric import pick_metric
-from raybert.index.snapshot import Snapshot, checked_vectors
+from raybert.index.queries import Queries
+from raybert.index.snapshot import Snapshot
 from raybert.records import ID, VECTOR, Hit
 
-LIVE_KINDS = ("flat", "hnsw", "ivf", "int8", "binary")
-"""Kinds of index over dense vectors, which are what a live index takes."""
+LIVE_KINDS = ("flat", "hnsw", "ivf", "int8", "binary", "inverted")
+"""Kinds of index that a live one's segments may be; `bm25` weighs a word by the whole corpus."""
 SEAL_ROWS = 8192
 """Fresh rows at which a segment is sealed."""
 _WAIT_S = 30.0
 _PATIENCE = 4
 _log = logging.getLogger(__name__)
-Vectors: TypeAlias = npt.NDArray[Any]
 
 
 def is_live(uri: str) -> bool:
@@ -64,7 +64,7 @@ def create_live(
     Args:
         uri: its folder, local.
         model: the model that makes its vectors.
-        dimension: width of the vectors.
+        dimension: width of the vectors; of sparse ones the terms of the vocabulary.
         metric: cosine, dot, euclidean or manhattan.
         kind: kind of the sealed segments; fresh rows are always searched exactly.
         encoding: settings the texts are encoded by, such as `text_column`.
@@ -131,7 +131,7 @@ class LiveIndex:
         return self.files.snapshot()
 
     def search(
-        self, queries: Vectors, top_k: int = 10, filter: Filter | None = None
+        self, queries: Queries, top_k: int = 10, filter: Filter | None = None
     ) -> list[list[Hit]]:
         """Search the index as it stands now; see `Snapshot.search`."""
         return self.snapshot().search(queries, top_k, filter)
@@ -139,7 +139,7 @@ class LiveIndex:
     def upsert(
         self,
         ids: Sequence[str],
-        vectors: Vectors,
+        vectors: Queries,
         documents: Documents | None = None,
         *,
         model_fingerprint: str,
@@ -148,7 +148,7 @@ class LiveIndex:
 
         Args:
             ids: stable ids, each once.
-            vectors: [N, D], of the index's own model.
+            vectors: [N, D], or sparse rows [N, V], of the index's own model.
             documents: payload of each row; a column keeps the type it first had.
             model_fingerprint: the model that made the vectors.
 
@@ -162,12 +162,12 @@ class LiveIndex:
         """
         self._check_model(model_fingerprint)
         named = _checked_ids(ids)
-        floats = checked_vectors(vectors, self.files.state)
-        columns = payload_columns(documents, len(named))
-        if len(floats) != len(named):
-            raise InputError(f"{len(floats)} vector(s) for {len(named)} id(s)")
-        flat = pa.FixedSizeListArray.from_arrays(pa.array(floats.reshape(-1)), floats.shape[1])
-        rows = {ID: pa.array(named, pa.large_string()), VECTOR: flat}
+        form = row_form(self.files.state)
+        column = form.column(vectors)
+        columns = payload_columns(documents, len(named), (*RESERVED, *form.columns[1:]))
+        if len(column) != len(named):
+            raise InputError(f"{len(column)} vector(s) for {len(named)} id(s)")
+        rows = {ID: pa.array(named, pa.large_string()), VECTOR: column}
 
         def change(snapshot: Snapshot) -> pa.Table:
             return pa.table({**rows, **fitted(columns, snapshot.world.schema)})

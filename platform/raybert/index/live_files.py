@@ -12,9 +12,9 @@ from raybert.artifacts import Folder, read_table
 from raybert.errors import ArtifactError
 from raybert.index.columns import unpacked, widened
 from raybert.index.fresh import Fresh
+from raybert.index.live_rows import row_form
 from raybert.index.live_state import STATE, LiveState, flush_folder, read_state
 from raybert.index.log import Record, Tail, read_log
-from raybert.index.metric import pick_metric
 from raybert.index.segments import Segment
 from raybert.index.snapshot import Snapshot, World
 from raybert.records import ID
@@ -147,11 +147,9 @@ class LiveFiles:
 
     def _rows(self, state: LiveState, old: Snapshot | None) -> tuple[Fresh, ...]:
         """Return the rows of each log: those read already, and none yet of a new one."""
-        metric = pick_metric(state.metric)
+        form = row_form(state)
         known = {} if old is None else dict(zip(old.world.state.logs, old.world.fresh, strict=True))
-        return tuple(
-            known.get(name) or Fresh(metric, state.dimension, state.sequence) for name in state.logs
-        )
+        return tuple(known.get(name) or Fresh(form.fresh(), state.sequence) for name in state.logs)
 
     def _bury(self, state: LiveState, segments: list[Segment]) -> None:
         """Mark what was dead in segments when the state was written."""

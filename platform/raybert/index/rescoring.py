@@ -14,11 +14,14 @@ import numpy.typing as npt
 
 from raybert.index.ann import allowed_rows, found_rows
 from raybert.index.filters import Mask
-from raybert.index.metric import Floats, Metric
+from raybert.index.hamming import BitRows
+from raybert.index.metric import Floats, Metric, Rows
 from raybert.vectors import Ranges, TopK, dequantize, quantize
 
 _faiss: Any = faiss
 _LEAST_TRAINING = 16 * 39
+_FLOATS_AT_ONCE = 1 << 18
+"""Numbers of candidates that are scored together: they stay in a core's own cache."""
 STORES = ("none", "int8", "float32")
 """What candidates are scored by: what found them, bytes on disk, or floats on disk."""
 
@@ -35,9 +38,19 @@ class Store:
         self._stored = stored
         self._ranges = ranges
 
-    def vectors(self, rows: npt.NDArray[np.int64]) -> Floats:
+    def keys(self, metric: Metric, queries_QD: Floats, rows_QC: Rows) -> npt.NDArray[np.float64]:
+        """Return the exact keys [Q, C] of candidates, a few queries at a time; row -1 is any."""
+        keys = np.empty(rows_QC.shape, np.float64)
+        step = max(1, _FLOATS_AT_ONCE // max(1, rows_QC.shape[1] * queries_QD.shape[1]))
+        for start in range(0, len(rows_QC), step):
+            part = slice(start, start + step)
+            vectors = self._vectors(np.maximum(rows_QC[part], 0))
+            keys[part] = metric.exact_keys(queries_QD[part], vectors)
+        return keys
+
+    def _vectors(self, rows_QC: Rows) -> Floats:
         """Return float vectors [Q, C, D] of rows [Q, C]."""
-        found = np.asarray(self._stored[rows])
+        found = np.asarray(self._stored[rows_QC])
         if found.dtype == np.float32:
             return found
         return dequantize(found, "uint8", dimension=found.shape[-1], ranges=self._ranges)
@@ -57,7 +70,7 @@ class QuantizedShard:
         self._engine = engine
         self._metric = metric
         self._store = store
-        self._binary = binary
+        self._bits = BitRows(_codes(engine)) if binary else None
         self.effort = 1
 
     def __len__(self) -> int:
@@ -65,23 +78,26 @@ class QuantizedShard:
 
     def search(self, queries_QD: Floats, k: int, allowed: Mask | None = None) -> TopK:
         """Return the `k` best rows found, of those allowed."""
-        count, selector = allowed_rows(allowed, len(self))
+        count = len(self) if allowed is None else int(allowed.sum())
         k = min(k, count)
         if not k:
             return TopK.empty(len(queries_QD), 0)
         if self._store is None:
-            raw, rows = self._candidates(queries_QD, k, selector)
-            keys = -raw if self._binary else self._metric.keys(raw)
+            keys, rows = self._candidates(queries_QD, k, allowed)
             return found_rows(self._metric, keys.astype(np.float64), rows, k)
-        _, rows = self._candidates(queries_QD, min(k * self.effort, count), selector)
-        vectors = self._store.vectors(np.maximum(rows, 0))
-        return found_rows(self._metric, self._metric.exact_keys(queries_QD, vectors), rows, k)
+        _, rows = self._candidates(queries_QD, min(k * self.effort, count), allowed)
+        return found_rows(self._metric, self._store.keys(self._metric, queries_QD, rows), rows, k)
 
-    def _candidates(self, queries_QD: Floats, count: int, selector: Any) -> tuple[Any, Any]:
-        bits = quantize(queries_QD, "ubinary") if self._binary else queries_QD
+    def _candidates(self, queries_QD: Floats, count: int, allowed: Mask | None) -> tuple[Any, Any]:
+        """Return keys and rows of candidates; of bits the distances, negative."""
+        if self._bits is not None:
+            bits = quantize(queries_QD, "ubinary").astype(np.uint8, copy=False)
+            distances, rows = self._bits.nearest(bits, count, allowed)
+            return -distances, rows
+        _, selector = allowed_rows(allowed, len(self))
         parameters = None if selector is None else _faiss.SearchParameters(sel=selector)
-        raw, rows = self._engine.search(bits, count, params=parameters)
-        return raw, rows
+        raw, rows = self._engine.search(queries_QD, count, params=parameters)
+        return self._metric.keys(raw), rows
 
 
 class ProductShard:
@@ -114,8 +130,7 @@ class ProductShard:
         raw, rows = self._candidates(queries_QD, wanted, allowed, count)
         if self._store is None:
             return found_rows(self._metric, self._metric.keys(raw).astype(np.float64), rows, k)
-        vectors = self._store.vectors(np.maximum(rows, 0))
-        return found_rows(self._metric, self._metric.exact_keys(queries_QD, vectors), rows, k)
+        return found_rows(self._metric, self._store.keys(self._metric, queries_QD, rows), rows, k)
 
     def _candidates(
         self, queries_QD: Floats, wanted: int, allowed: Mask | None, count: int
@@ -173,6 +188,13 @@ def build_bits(vectors_ND: Floats) -> Any:
     engine = faiss.IndexBinaryFlat(bits.shape[1] * 8)
     engine.add(bits)
     return engine
+
+
+def _codes(engine: Any) -> npt.NDArray[np.uint8]:
+    """Return the bits [N, bytes] of a binary index, a view of its own; keep it while you use it."""
+    shape = (int(engine.ntotal), int(engine.code_size))
+    codes: npt.NDArray[np.uint8] = faiss.rev_swig_ptr(engine.xb.data(), shape[0] * shape[1])
+    return codes.reshape(shape)
 
 
 def stored_vectors(vectors_ND: Floats, store: str, ranges: Ranges | None) -> npt.NDArray[Any]:

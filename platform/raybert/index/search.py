@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Protocol
 
 from raybert.artifacts import Manifest
@@ -127,27 +128,27 @@ class Index:
         """
         if top_k < 1:
             raise InputError(f"top_k {top_k}: at least 1 is allowed")
-        rows = self.reader(queries)
+        return self.nearest(self.reader(queries), top_k, filter)
+
+    def nearest(self, rows: Any, top_k: int, filter: Filter | None = None) -> list[list[Hit]]:
+        """Search for queries that a reader like its own has prepared; else as `search`."""
         count = int(rows.shape[0])
         if not count:
             return []
         lists = [
-            shard.search(rows, top_k, allowed)
-            for shard, allowed in zip(self._shards, self.documents.passing(filter), strict=True)
+            self._hits(at, shard.search(rows, top_k, allowed))
+            for at, (shard, allowed) in enumerate(
+                zip(self._shards, self.documents.passing(filter), strict=True)
+            )
         ]
-        return [
-            merged([self._hits(at, found, query) for at, found in enumerate(lists)], top_k)
-            for query in range(count)
-        ]
+        return [merged([part[query] for part in lists], top_k) for query in range(count)]
 
-    def _hits(self, shard: int, found: TopK, query: int) -> list[Hit]:
-        """Return what one shard found, ids in place of rows."""
-        documents = self.documents.shards[shard]
-        return [
-            Hit(documents[int(row)], float(score))
-            for score, row in zip(found.scores[query], found.orders[query], strict=True)
-            if row != MISSING
-        ]
+    def _hits(self, shard: int, found: TopK) -> list[list[Hit]]:
+        """Return what one shard found for every query, ids in place of rows."""
+        there = found.orders != MISSING
+        ids = self.documents.shards[shard].ids(found.orders[there])
+        hits = map(Hit, ids, found.scores[there].tolist())
+        return [list(islice(hits, held)) for held in there.sum(axis=1).tolist()]
 
 
 def merged(lists: Sequence[list[Hit]], top_k: int) -> list[Hit]:

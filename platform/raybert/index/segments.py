@@ -10,12 +10,10 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import numpy.typing as npt
 import pyarrow as pa
 
 from raybert.artifacts import (
     Folder,
-    Input,
     Manifest,
     Shard,
     read_manifest,
@@ -26,10 +24,13 @@ from raybert.artifacts import (
 from raybert.index.build import build_index
 from raybert.index.filters import Filter
 from raybert.index.fresh import NEVER
+from raybert.index.kinds import pick_kind
+from raybert.index.live_rows import log_columns, row_form, sealed_columns
+from raybert.index.live_state import LiveState
 from raybert.index.open import open_index
 from raybert.index.recall import PROBES
 from raybert.index.search import Index
-from raybert.records import ID, VECTOR, Hit
+from raybert.records import ID, Hit
 
 SEGMENTS = "segments"
 ROWS_A_SHARD = 8192
@@ -78,9 +79,9 @@ class Segment:
         return {identifier for identifier, at in died.items() if at <= sequence}
 
     def search(
-        self, queries: npt.NDArray[Any], k: int, sequence: int, filter: Filter | None = None
+        self, queries: Any, k: int, sequence: int, filter: Filter | None = None
     ) -> list[list[Hit]]:
-        """Return the `k` best rows that live at `sequence` and fulfil a filter, for every query.
+        """Return the `k` best rows that live at `sequence` and fulfil a filter, a prepared query.
 
         More hits than asked for are fetched to make up for the dead among them; again more where
         these were not enough.
@@ -88,10 +89,10 @@ class Segment:
         rows = len(self.index)
         died = self._died
         if len(died) >= rows and len(self.dead(sequence)) >= rows:
-            return [[] for _ in queries]
+            return [[] for _ in range(queries.shape[0])]
         fetch = min(rows, k + min(len(died), k))
         while True:
-            found = self.index.search(queries, fetch, filter)
+            found = self.index.nearest(queries, fetch, filter)
             living = [[hit for hit in hits if died.get(hit.id, NEVER) > sequence] for hits in found]
             if fetch == rows or all(
                 len(some) >= k or len(hits) < fetch
@@ -110,29 +111,22 @@ class Segment:
         folder = Folder(self.folder.path(_ROWS))
         for table in read_tables(folder, read_manifest(folder, kind="embeddings")):
             alive = [identifier not in dead for identifier in table[ID].to_pylist()]
-            yield table.filter(pa.array(alive, pa.bool_()))
+            yield log_columns(table.filter(pa.array(alive, pa.bool_())))
 
 
 def write_segment(
     root: Folder,
     name: str,
     tables: Iterable[pa.Table],
-    *,
-    kind: str,
-    metric: str,
-    model: Input,
-    encoding: dict[str, Any],
+    state: LiveState,
 ) -> Segment | None:
     """Seal rows as a new segment: the rows, then the index over them, each with its manifest last.
 
     Args:
         root: the live index.
         name: name of the segment's folder.
-        tables: rows with id, vector and payload columns.
-        kind: kind of index.
-        metric: its metric.
-        model: the model that made the vectors.
-        encoding: settings the texts were encoded by.
+        tables: rows with id, vector and payload columns, as the log has them.
+        state: what the index is.
 
     Returns:
         The segment, opened; None where there was no row.
@@ -140,35 +134,37 @@ def write_segment(
     folder = Folder(root.path(f"{SEGMENTS}/{name}"))
     rows = Folder(folder.path(_ROWS))
     shards = tuple(
-        write_table(rows, f"shards/{at:05d}.parquet", table)
+        write_table(rows, f"shards/{at:05d}.parquet", sealed_columns(table))
         for at, table in enumerate(_blocks(tables))
     )
     if not shards:
         return None
-    _finish_rows(rows, shards, metric, model, encoding)
-    payload = (table.drop_columns([VECTOR]) for table in read_tables(rows, read_manifest(rows)))
-    target = folder.path(_INDEX)
+    _finish_rows(rows, shards, state)
+    held = row_form(state).columns
+    payload = (
+        table.drop_columns([name for name in table.column_names if name in held])
+        for table in read_tables(rows, read_manifest(rows))
+    )
+    target, measured = folder.path(_INDEX), pick_kind(state.kind).efforts
     build_index(
         rows.uri,
         target,
-        kind=kind,
-        metric=metric,
+        kind=state.kind,
+        metric=state.metric,
         documents=payload,
-        model_fingerprint=model.fingerprint,
-        probes=0 if kind == "flat" else PROBES,
+        model_fingerprint=state.model.fingerprint,
+        probes=PROBES if measured else 0,
     )
     return Segment(name, folder, open_index(target, verify=False))
 
 
-def _finish_rows(
-    rows: Folder, shards: tuple[Shard, ...], metric: str, model: Input, encoding: dict[str, Any]
-) -> None:
+def _finish_rows(rows: Folder, shards: tuple[Shard, ...], state: LiveState) -> None:
     manifest = Manifest(
         kind="embeddings",
-        settings=encoding,
-        inputs=(model,),
+        settings=state.encoding,
+        inputs=(state.model,),
         shards=shards,
-        details={"similarity_fn_name": metric},
+        details={"similarity_fn_name": state.metric, "dimension": state.dimension},
     )
     write_manifest(rows, manifest)
 

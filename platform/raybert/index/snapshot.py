@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from raybert.errors import InputError
 from raybert.index.columns import check_filter, conformed, filter_within
 from raybert.index.filters import Filter, passing
 from raybert.index.fresh import Fresh
+from raybert.index.kinds import pick_kind
+from raybert.index.live_rows import row_form
 from raybert.index.live_state import LiveState
 from raybert.index.metric import Metric, pick_metric
+from raybert.index.queries import Queries
 from raybert.index.search import merged
 from raybert.index.segments import Segment
 from raybert.records import CONTENT, ID, Hit
@@ -68,8 +69,8 @@ class Snapshot:
 
     @property
     def reads(self) -> str:
-        """What it is asked by: dense vectors."""
-        return "dense"
+        """What it is asked by: `dense` vectors or `sparse` rows."""
+        return pick_kind(self.world.state.kind).reads
 
     @property
     def metric(self) -> Metric:
@@ -97,42 +98,29 @@ class Snapshot:
         return self.world.state.model.uri
 
     def search(
-        self, queries: npt.NDArray[Any], top_k: int = 10, filter: Filter | None = None
+        self, queries: Queries, top_k: int = 10, filter: Filter | None = None
     ) -> list[list[Hit]]:
-        """Return the best hits of every query: by falling score, equal scores by rising id.
-
-        Args:
-            queries: [Q, D] vectors of the index's own model; one vector [D] is one query.
-            top_k: hits wanted a query; all documents where there are fewer.
-            filter: conditions that the documents of hits fulfil, see `raybert.index.filters`.
-
-        Raises:
-            InputError: wrong width, NaN or infinite values, top_k below 1, a filter on a column
-                that is not there.
-        """
+        """Return the best hits of every query, as `Index.search` does; the same is refused."""
         if top_k < 1:
             raise InputError(f"top_k {top_k}: at least 1 is allowed")
-        queries_QD = checked_vectors(np.atleast_2d(queries), self.world.state)
-        if self.settings.get("normalize") and self.metric.name != "cosine":
-            queries_QD = pick_metric("cosine").prepare(queries_QD)
+        rows = row_form(self.world.state).reader(queries)
         if filter is not None:
             check_filter(filter, self.world.schema)
-        parts = [self._sealed(part, queries_QD, top_k, filter) for part in self.world.segments]
-        prepared = self.metric.prepare(queries_QD)
-        parts += [self._fresh(part, prepared, top_k, filter) for part in self.world.fresh]
-        return [merged([part[at] for part in parts], top_k) for at in range(len(queries_QD))]
+        parts = [self._sealed(part, rows, top_k, filter) for part in self.world.segments]
+        parts += [self._fresh(part, rows, top_k, filter) for part in self.world.fresh]
+        return [merged([part[at] for part in parts], top_k) for at in range(rows.shape[0])]
 
-    def _sealed(self, part: Segment, queries_QD: Any, top_k: int, filter: Filter | None) -> Hits:
+    def _sealed(self, part: Segment, rows: Any, top_k: int, filter: Filter | None) -> Hits:
         if filter is not None:
             filter = filter_within(filter, part.index.documents.columns, self.world.schema)
-        return part.search(queries_QD, top_k, self.sequence, filter)
+        return part.search(rows, top_k, self.sequence, filter)
 
-    def _fresh(self, part: Fresh, prepared: Any, top_k: int, filter: Filter | None) -> Hits:
+    def _fresh(self, part: Fresh, rows: Any, top_k: int, filter: Filter | None) -> Hits:
         allowed = None
         if filter is not None and len(part):
             table = conformed(part.payload(self.sequence), self.world.schema)
             allowed = passing(filter, table)
-        return part.search(prepared, top_k, self.sequence, allowed)
+        return part.search(rows, top_k, self.sequence, allowed)
 
 
 class LiveDocuments:
@@ -180,22 +168,3 @@ class LiveDocuments:
             if part.has(identifier, self._sequence):
                 return dict(part.index.documents.take([identifier])[0])
         return None
-
-
-def checked_vectors(vectors: npt.NDArray[Any], state: LiveState) -> npt.NDArray[np.float32]:
-    """Return vectors [N, D] in float32.
-
-    Raises:
-        InputError: wrong width, NaN or infinite values.
-    """
-    rows = np.asarray(vectors)
-    if rows.ndim != 2 or rows.shape[1] != state.dimension:
-        raise InputError(
-            f"vectors of shape {rows.shape}: this index holds vectors {state.dimension} wide, "
-            f"of the model {state.model.uri}"
-        )
-    as_floats = np.ascontiguousarray(rows, dtype=np.float32)
-    finite = np.isfinite(as_floats).all(axis=1)
-    if not finite.all():
-        raise InputError(f"vector {int(np.argmin(finite))} holds NaN or infinite values")
-    return as_floats

@@ -177,7 +177,7 @@ class SparseEmbeddings(Embeddings):
         """
         width = int(self.manifest.details.get("dimension") or 0)
         for ids, table, where in self._read(start, stop):
-            rows = _sparse_rows(table, where, width)
+            rows = sparse_rows(table, where, width)
             refuse_weights(rows, partial(_named, ids, where))
             yield ids, rows
 
@@ -199,7 +199,18 @@ def open_source(uri: str, kind: str, model_fingerprint: str | None = None) -> Em
     return opened.open(uri, model_fingerprint)
 
 
-def _sparse_rows(table: pa.Table, where: str, width: int) -> Any:
+def sparse_rows(table: pa.Table, where: str, width: int) -> Any:
+    """Return the columns `terms` and `weights` as SciPy rows [N, width].
+
+    Args:
+        table: the columns.
+        where: what the table is, for messages.
+        width: terms of the vocabulary.
+
+    Raises:
+        ArtifactError: nulls, or not as many weights as terms.
+        InputError: no such columns, or a term outside the vocabulary.
+    """
     if TERMS not in table.column_names or WEIGHTS not in table.column_names:
         kind = "dense" if VECTOR in table.column_names else "no"
         raise InputError(f"{where}: holds {kind} vectors; this index kind needs sparse ones")

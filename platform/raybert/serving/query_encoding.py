@@ -49,9 +49,7 @@ class QueryEncoding:
         found = await self._asked(leg, call)
         if found.fingerprint != leg.index.model_fingerprint:
             found = await self._asked_again(leg, call)
-        if isinstance(found, Embedded):
-            return Encoded(found.vectors, found.tokens)
-        return Encoded(_sparse_row(found, leg.index.dimension), found.tokens)
+        return Encoded(rows_of(found, leg), found.tokens)
 
     async def _asked(self, leg: Leg, call: SearchCall) -> Embedded | SparselyEmbedded:
         sparse = leg.index.reads == "sparse"
@@ -85,7 +83,11 @@ def _moved_on(leg: Leg, call: SearchCall) -> RequestError:
     return RequestError(FaultKind.NOT_READY, message, retry_after_s=1.0)
 
 
-def _sparse_row(found: SparselyEmbedded, width: int) -> Any:
-    row = found.rows[0]
-    places = (np.zeros(len(row.terms), dtype=np.int32), row.terms)
-    return csr_array((row.weights, places), shape=(1, width))
+def rows_of(found: Embedded | SparselyEmbedded, leg: Leg) -> Any:
+    """Return what a model made as the leg's index takes it: [N, D] or sparse [N, V]."""
+    if isinstance(found, Embedded):
+        return found.vectors
+    starts = np.cumsum([0, *(len(row.terms) for row in found.rows)])
+    terms = np.concatenate([row.terms for row in found.rows])
+    weights = np.concatenate([row.weights for row in found.rows])
+    return csr_array((weights, terms, starts), shape=(len(found.rows), leg.index.dimension))

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from raybert.errors import ArtifactError
 from raybert.index.live import LiveIndex
@@ -19,7 +20,8 @@ from raybert.serving.changes import Changed, DeleteCall, UpsertCall
 from raybert.serving.directory import Directory
 from raybert.serving.faults import FaultKind, RequestError
 from raybert.serving.generation import Generation, Leg
-from raybert.serving.messages import EmbedCall
+from raybert.serving.messages import EmbedCall, Embedded, SparselyEmbedded
+from raybert.serving.query_encoding import rows_of
 
 _TEXTS_AT_ONCE = 64
 
@@ -72,17 +74,23 @@ class IndexWriter:
         return Changed(call.index, 1, generation.now().fingerprint)
 
     async def _encoded(self, leg: Leg, call: UpsertCall) -> tuple[Any, int, str]:
-        """Return vectors [N, D], tokens and the model's fingerprint, as the corpus was encoded."""
+        """Return rows, tokens and the model's fingerprint, as the corpus was encoded."""
         parts, tokens = [], 0
         for start in range(0, len(call.texts), _TEXTS_AT_ONCE):
             texts = call.texts[start : start + _TEXTS_AT_ONCE]
-            embedded = await self._models.embed(_embed_call(leg, texts))
+            embedded = await self._embedded(leg, _embed_call(leg, texts))
             if embedded.fingerprint != leg.index.model_fingerprint:
                 message = f"model {leg.model.name!r} changed under the index {call.index!r}"
                 raise RequestError(FaultKind.NOT_READY, message, retry_after_s=1.0)
-            parts.append(embedded.vectors)
+            parts.append(rows_of(embedded, leg))
             tokens += embedded.tokens
-        return np.concatenate(parts), tokens, leg.index.model_fingerprint
+        joined = sparse.vstack(parts) if sparse.issparse(parts[0]) else np.concatenate(parts)
+        return joined, tokens, leg.index.model_fingerprint
+
+    async def _embedded(self, leg: Leg, call: EmbedCall) -> Embedded | SparselyEmbedded:
+        if leg.index.reads == "sparse":
+            return await self._models.embed_sparse(call)
+        return await self._models.embed(call)
 
     async def _beside(self, work: Any) -> Any:
         try:
@@ -101,14 +109,14 @@ def _live_legs(generation: Generation) -> list[tuple[Leg, LiveIndex]]:
 
 def _embed_call(leg: Leg, texts: Any) -> EmbedCall:
     settings = leg.index.settings
-    width = leg.index.dimension
+    width, dense = leg.index.dimension, leg.index.reads == "dense"
     prompt = settings.get("prompt_name")
     return EmbedCall(
         leg.model.name,
         list(texts),
         task=None if prompt else "document",
         prompt_name=prompt,
-        dimensions=width if width < leg.model.dimension else None,
+        dimensions=width if dense and width < leg.model.dimension else None,
         normalize=True if settings.get("normalize") else None,
         truncate=True,
         fingerprint=leg.index.model_fingerprint,
