@@ -1,6 +1,6 @@
 """Exact search in one shard: a FAISS flat index, with ties broken by row.
 
-Where similarity is a product and no filter is asked for, torch multiplies what FAISS holds.
+Where similarity is a product, torch multiplies what FAISS holds by several queries at once.
 Rows of a shard are sorted by id, so the smaller row is the smaller id. Shapes: Q queries,
 C candidates, K results, N rows, D width.
 """
@@ -21,6 +21,8 @@ from raybert.vectors.products import are_plain, greatest_products
 _faiss: Any = faiss
 _SPARE = 8
 _SCAN_ROWS = 16384
+_MANY = 4
+"""Queries from which on a matrix product is quicker than a walk along the rows for each."""
 
 
 class FlatShard:
@@ -68,8 +70,8 @@ class FlatShard:
 
     def _near(self, queries_QD: Floats, fetch: int, allowed: Mask | None) -> tuple[Floats, Rows]:
         """Return the float32 keys and rows, both [Q, C], of the nearest allowed rows."""
-        products = self._metric.code == faiss.METRIC_INNER_PRODUCT
-        if products and allowed is None and are_plain():
+        many = allowed is None and len(queries_QD) >= _MANY
+        if many and self._metric.code == faiss.METRIC_INNER_PRODUCT and are_plain():
             return greatest_products(queries_QD, self.vectors, fetch)
         _, selector = allowed_rows(allowed, len(self))
         parameters = None if selector is None else _faiss.SearchParameters(sel=selector)

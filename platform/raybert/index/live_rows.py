@@ -52,8 +52,10 @@ class FreshRows(Protocol):
 class RowForm(Protocol):
     """What the rows of a live index are."""
 
-    columns: tuple[str, ...]
-    """Names of their columns in a segment; no payload may have them."""
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names that no payload may have: those of their columns."""
+        ...
 
     @property
     def reader(self) -> QueryReader:

@@ -6,7 +6,7 @@ only candidates are read from disk. Shapes: Q queries, C candidates, K results, 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import faiss
 import numpy as np
@@ -14,9 +14,11 @@ import numpy.typing as npt
 
 from raybert.index.ann import allowed_rows, found_rows
 from raybert.index.filters import Mask
-from raybert.index.hamming import BitRows
 from raybert.index.metric import Floats, Metric, Rows
 from raybert.vectors import Ranges, TopK, dequantize, quantize
+
+if TYPE_CHECKING:
+    from raybert.index.hamming import BitRows
 
 _faiss: Any = faiss
 _LEAST_TRAINING = 16 * 39
@@ -70,7 +72,7 @@ class QuantizedShard:
         self._engine = engine
         self._metric = metric
         self._store = store
-        self._bits = BitRows(_codes(engine)) if binary else None
+        self._bits = _bit_rows(engine) if binary else None
         self.effort = 1
 
     def __len__(self) -> int:
@@ -190,11 +192,12 @@ def build_bits(vectors_ND: Floats) -> Any:
     return engine
 
 
-def _codes(engine: Any) -> npt.NDArray[np.uint8]:
-    """Return the bits [N, bytes] of a binary index, a view of its own; keep it while you use it."""
-    shape = (int(engine.ntotal), int(engine.code_size))
-    codes: npt.NDArray[np.uint8] = faiss.rev_swig_ptr(engine.xb.data(), shape[0] * shape[1])
-    return codes.reshape(shape)
+def _bit_rows(engine: Any) -> BitRows:
+    """Return the bits of a binary index, a view of its own; keep it while you use them."""
+    from raybert.index.hamming import BitRows  # Numba takes long to import
+
+    rows, width = int(engine.ntotal), int(engine.code_size)
+    return BitRows(faiss.rev_swig_ptr(engine.xb.data(), rows * width).reshape(rows, width))
 
 
 def stored_vectors(vectors_ND: Floats, store: str, ranges: Ranges | None) -> npt.NDArray[Any]:

@@ -72,7 +72,7 @@ def _greatest_of(products: Tensor, count: int) -> tuple[Tensor, Tensor]:
     if groups <= 2 * count:
         return products.topk(count, dim=1, sorted=False)
     whole = groups * GROUP
-    tops = products[:, :whole].unflatten(1, (groups, GROUP)).amax(dim=2)
+    tops = products[:, :whole].view(len(products), groups, GROUP).amax(dim=2)
     chosen = tops.topk(count, dim=1, sorted=False).indices
     columns = (chosen[:, :, None] * GROUP + torch.arange(GROUP)).flatten(1)
     rest = torch.arange(whole, width).expand(len(products), -1)
