@@ -41,9 +41,27 @@ CASES: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
         ("anchor", "positive"),
         {"loss": {"name": "SpladeLoss", "settings": SPLADE}, "max_seq_length": 8},
     ),
+    "split": (
+        "dense",
+        ("anchor", "positive"),
+        {
+            "loss": {"name": "MultipleNegativesRankingLoss"},
+            "scale": {"device": "cpu", "split_weights": True},
+            "saving": {"every": 4, "log_every": 1},
+        },
+    ),
+    "split_cached": (
+        "cross",
+        ("anchor", "other", "score"),
+        {
+            "loss": {"name": "BinaryCrossEntropyLoss"},
+            "scale": {"device": "cpu", "split_weights": True},
+            "batch": {"size": 32, "cached_rows": 8, "accumulate": 2, "drop_last": True},
+        },
+    ),
     "pairs": ("cross", ("anchor", "other", "score"), {"loss": {"name": "BinaryCrossEntropyLoss"}}),
 }
-STEPS = {"ranking": 50, "cached": 8, "splade": 8, "pairs": 20}
+STEPS = {"ranking": 50, "cached": 8, "splade": 8, "pairs": 20, "split": 10, "split_cached": 4}
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +123,15 @@ def test_two_ranks_train_as_one(results: dict[int, list[dict[str, Any]]], name: 
         assert rank[name]["curve"] == pytest.approx(one[name]["curve"], abs=1e-5, rel=1e-5)
         for weight, known in one[name]["weights"].items():
             torch.testing.assert_close(rank[name]["weights"][weight], known, rtol=0, atol=1e-5)
+
+
+def test_a_split_training_goes_on_unsplit(results: dict[int, list[dict[str, Any]]]) -> None:
+    (one,), two = results[1], results[2]
+    for rank in two:
+        assert rank["split_weights"] == "DTensor"
+        assert len(rank["resumed"]["curve"]) == STEPS["split"] - 4
+        for weight, known in one["split"]["weights"].items():
+            torch.testing.assert_close(rank["resumed"]["weights"][weight], known, rtol=0, atol=1e-5)
 
 
 def test_what_ranks_do_together(results: dict[int, list[dict[str, Any]]]) -> None:

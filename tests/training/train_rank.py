@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Mapping
@@ -27,6 +28,28 @@ def fail() -> None:
     raise InputError("only rank 0 saw this")
 
 
+def trained(job: Job) -> dict[str, Any]:
+    training = make_training(job)
+    curve: list[float] = []
+    training.log = partial(keep, curve)
+    train(training)
+    return {"curve": curve, "weights": training.encoder.model.state_dict()}
+
+
+def break_off(job: Job, step: int) -> str:
+    """Train until a step, then stop as if killed; what kind of tensor the weights were."""
+    training = make_training(job)
+
+    def stop(values: Mapping[str, float], at: int) -> None:
+        if at == step:
+            raise InterruptedError
+
+    training.log = stop
+    with contextlib.suppress(InterruptedError):
+        train(training)
+    return type(next(training.encoder.model.parameters()).data).__name__
+
+
 def shared_out(training: Training) -> dict[str, Any]:
     """What a cross-encoder says of some pairs, shared out and not, and a fault of one rank."""
     encoder: Any = training.encoder
@@ -48,12 +71,13 @@ def main(rank: int, world: int, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world)
     found: dict[str, Any] = {}
     for name, (family, settings) in json.loads((folder / "jobs.json").read_text()).items():
-        training = make_training(Job(TrainingSettings(**settings), family))
-        curve: list[float] = []
-        training.log = partial(keep, curve)
-        train(training)
-        found[name] = {"curve": curve, "weights": training.encoder.model.state_dict()}
+        found[name] = trained(Job(TrainingSettings(**settings), family))
     if world > 1:
+        family, settings = json.loads((folder / "jobs.json").read_text())["split"]
+        settings["out"] += "-resumed"
+        found["split_weights"] = break_off(Job(TrainingSettings(**settings), family), step=5)
+        settings["scale"]["split_weights"] = False
+        found["resumed"] = trained(Job(TrainingSettings(**settings), family))
         weight = torch.nn.Parameter(torch.zeros(2))
         weight.grad = torch.full((2,), float(rank))
         average_gradients([weight, torch.nn.Parameter(torch.zeros(1))])
@@ -64,7 +88,8 @@ def main(rank: int, world: int, folder: Path) -> None:
             on_first(fail)
         except InputError as error:
             found["fault"] = str(error)
-        found["sharded"] = shared_out(training)
+        pairs = json.loads((folder / "jobs.json").read_text())["pairs"]
+        found["sharded"] = shared_out(make_training(Job(TrainingSettings(**pairs[1]), pairs[0])))
     torch.save(found, folder / f"world{world}-rank{rank}.pt")
     dist.destroy_process_group()
 

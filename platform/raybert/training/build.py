@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,10 +15,12 @@ from raybert.artifacts import Folder, fingerprint, fingerprint_folder
 from raybert.devices import pick_device
 from raybert.encoders import CrossEncoder, DenseEncoder, SparseEncoder
 from raybert.encoders.base import Encoder
-from raybert.errors import InputError
+from raybert.errors import InputError, SettingsError
+from raybert.losses import AdaptiveLayerLoss, Loss
 from raybert.modules import locate_model
 from raybert.sampling import BatchSampler, RankBatches
 from raybert.training.checkpoint import Checkpoints, seed_all
+from raybert.training.companions import told
 from raybert.training.data import TrainingData, open_data
 from raybert.training.evaluators import open_evaluator
 from raybert.training.feed import Feed, make_feed
@@ -27,6 +30,7 @@ from raybert.training.optimizer import Schedule, make_optimizer
 from raybert.training.prepare import prepare
 from raybert.training.ranks import rank, same_weights
 from raybert.training.settings import ScaleSettings, TrainingSettings
+from raybert.training.split_weights import split
 from raybert.training.state import Training
 from raybert.training.step import Step
 
@@ -88,11 +92,13 @@ def make_training(job: Job, data: TrainingData | None = None) -> Training:
     data = data or open_data(settings.data)
     seed_all(settings.seed)
     encoder = _open(job)
-    prepare(encoder, settings)
     feed = make_feed(settings, job.family, data, encoder, world_size())
     loss = feed.loss.to(encoder.device)
     same_weights(encoder.model)
     same_weights(loss)
+    if settings.scale.split_weights:
+        _refuse_to_split(loss)
+        split(encoder.model, encoder.device)
     steps = settings.schedule.max_steps or _steps(settings, feed.sampler)
     named = [
         *encoder.model.named_parameters(),
@@ -110,11 +116,12 @@ def make_training(job: Job, data: TrainingData | None = None) -> Training:
         checkpoints=Checkpoints(job.checkpoints, job.signature(data), settings.saving.keep),
         settings=settings,
         evaluator=open_evaluator(settings.evaluation, job.family),
+        reopen=partial(_open, job),
     )
 
 
 def _open(job: Job) -> Encoder:
-    """Open the model, weights in float32."""
+    """Open the model, weights in float32, and make it ready."""
     make: Any = ENCODERS[job.family]
     encoder: Encoder = make(
         locate_model(job.settings.model),
@@ -124,7 +131,19 @@ def _open(job: Job) -> Encoder:
     )
     if job.settings.max_seq_length is not None:
         encoder.max_seq_length = job.settings.max_seq_length
+    prepare(encoder, job.settings)
     return encoder
+
+
+def _refuse_to_split(loss: Loss) -> None:
+    """Refuse losses that a split model cannot serve.
+
+    Raises:
+        SettingsError: the loss has weights of its own, or embeds from single layers.
+    """
+    layered = any(isinstance(each, AdaptiveLayerLoss) for each in loss.modules())
+    if layered or next(loss.parameters(), None) is not None:
+        raise SettingsError(f"scale.split_weights: not with {told(loss)}")
 
 
 def _steps(settings: TrainingSettings, sampler: BatchSampler) -> int:
@@ -149,10 +168,13 @@ def _step(settings: TrainingSettings, encoder: Encoder, feed: Feed) -> Step:
     batch = settings.batch
     tokens = batch.tokens_per_pass or encoder.tokens_per_batch
     overhead = CPU_OVERHEAD if encoder.device.type == "cpu" else GPU_OVERHEAD
+    limits = MiniBatches(batch.cached_rows or WHOLE_BATCH, tokens, overhead=overhead)
+    if settings.scale.split_weights:  # every process must gather a layer equally often
+        limits = MiniBatches(batch.cached_rows or WHOLE_BATCH)
     return Step(
         encoder,
         feed.loss,
-        limits=MiniBatches(batch.cached_rows or WHOLE_BATCH, tokens, overhead=overhead),
+        limits=limits,
         cached=batch.cached_rows is not None,
         dtype=_precision(settings.scale),
         guide=feed.guide,

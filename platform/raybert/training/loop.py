@@ -20,7 +20,8 @@ from raybert.training.meter import Meter
 from raybert.training.optimizer import set_rate
 from raybert.training.ranks import average_gradients, gathered, mean_over_ranks, on_first
 from raybert.training.sharded import sharded
-from raybert.training.state import Progress, Training, resume, save, take_best
+from raybert.training.split_weights import number
+from raybert.training.state import Progress, Training, resume, save, take_best, whole_encoder
 
 MAIN = "main"
 """Name under which the metric that decides stands in a measurement."""
@@ -46,7 +47,7 @@ def train(training: Training) -> Progress:
         terms = _gradients(training, group, meter)
         average_gradients(training.parameters)
         longest = settings.schedule.max_grad_norm or math.inf
-        norm = float(nn.utils.clip_grad_norm_(training.parameters, longest))
+        norm = number(nn.utils.clip_grad_norm_(training.parameters, longest))
         _refuse_not_finite(training, group, {**terms, "grad_norm": norm})
         training.optimizer.step()
         training.optimizer.zero_grad(set_to_none=True)
@@ -132,9 +133,10 @@ def _save_every(training: Training) -> int:
 
 def _measure(training: Training) -> dict[str, float]:
     """Measure the model as it is; the ranks share the texts out and come to the same numbers."""
-    evaluator, encoder = training.evaluator, training.encoder
+    evaluator = training.evaluator
     if evaluator is None:
         return {}
+    encoder = whole_encoder(training)
 
     def measured() -> dict[str, float]:
         encoder.model.eval()

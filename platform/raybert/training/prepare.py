@@ -36,5 +36,5 @@ def prepare(encoder: Encoder, settings: TrainingSettings) -> None:
             part.model.gradient_checkpointing_enable({"use_reentrant": False})
         if scale.compile is not None:
             part.model.compile(backend=scale.compile, dynamic=True)
-        elif encoder.device.type == "cpu":
+        elif encoder.device.type == "cpu" and not scale.split_weights:
             make_lean(part.model)

@@ -8,6 +8,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from raybert.errors import RaybertError
 from raybert.training.gather import world_size
@@ -34,12 +35,14 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Replace gradients by their mean over the processes.
 
     It is done once a step, behind the last backward pass, so that caching, accumulation, routes
-    and parameters that a batch does not use need no exceptions, as hooks on them would.
+    and parameters that a batch does not use need no exceptions, as hooks on them would. Split
+    gradients are means already.
     """
     if world_size() == 1:
         return
     with torch.no_grad():
-        for bucket in _buckets([p.grad for p in parameters if p.grad is not None]):
+        found = [each.grad for each in parameters if each.grad is not None]
+        for bucket in _buckets([each for each in found if not isinstance(each, DTensor)]):
             flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
             dist.all_reduce(flat)
             flat /= world_size()

@@ -72,6 +72,10 @@ class ScaleSettings(Settings):
     `workers` when one does. `batch.size` is that of all workers, so the learning rate stays."""
     retries: int = Field(3, ge=0)
     """How often training goes on from its last checkpoint after a worker or node died."""
+    split_weights: bool = False
+    """Share weights, gradients and optimizer state out over the workers (FSDP2), for models that
+    one device cannot hold; each text column then is one pass. Not for losses that bring weights
+    or look into layers."""
     gradient_checkpointing: bool = False
     """Keep the inputs of layers only and compute their inside again for the gradient: less
     memory, a third more work, the same numbers."""

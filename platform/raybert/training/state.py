@@ -18,6 +18,7 @@ from raybert.training.collate import Collate, MixedCollate
 from raybert.training.optimizer import Schedule
 from raybert.training.ranks import gathered, on_first, rank
 from raybert.training.settings import TrainingSettings
+from raybert.training.split_weights import is_split, take_moments, take_weights, whole
 from raybert.training.step import Step
 
 Log = Callable[[Mapping[str, float], int], None]
@@ -66,6 +67,7 @@ class Training:
     log: Log = lambda values, step: None
     send_log: Callable[[], object] = lambda: None
     progress: Progress = field(default_factory=Progress)
+    reopen: Callable[[], Encoder] | None = None
 
     def record(self, values: Mapping[str, float], step: int) -> None:
         """Log numbers by name, and keep them for the plots."""
@@ -86,21 +88,17 @@ def save(training: Training) -> None:
     The log goes out first: steps that are not repeated must not be missing from it.
     """
     training.send_log()
-    states, progress = gathered(random_state()), training.progress
-    on_first(
-        lambda: training.checkpoints.save(
-            progress.step, _state(training, states), progress.best_step
-        )
-    )
+    progress, state = training.progress, _state(training, gathered(random_state()))
+    on_first(lambda: training.checkpoints.save(progress.step, state, progress.best_step))
 
 
 def _state(training: Training, random_states: Sequence[State]) -> dict[str, Any]:
     """Return all that a training needs to go on."""
     return {
         "progress": asdict(training.progress),
-        "model": training.encoder.model.state_dict(),
+        "model": whole(dict(training.encoder.model.state_dict())),
         "loss": training.loss.state_dict(),
-        "optimizer": training.optimizer.state_dict(),
+        "optimizer": whole(training.optimizer.state_dict()),
         "batches": training.batches.state_dict(),
         "random": list(random_states),
     }
@@ -113,15 +111,27 @@ def resume(training: Training) -> None:
         return
     for name, value in state["progress"].items():
         setattr(training.progress, name, value)
-    training.encoder.model.load_state_dict(state["model"])
+    take_weights(training.encoder.model, state["model"])
     training.loss.load_state_dict(state["loss"])
-    training.optimizer.load_state_dict(state["optimizer"])
+    take_moments(training.optimizer, state["optimizer"])
     training.batches.load_state_dict(state["batches"])
     restore_random(state["random"], rank(), training.settings.seed + training.progress.step)
 
 
+def whole_encoder(training: Training) -> Encoder:
+    """Return the encoder; where its weights are split, another with the whole ones."""
+    encoder = training.encoder
+    if training.reopen is None or not is_split(encoder.model):
+        return encoder
+    weights = whole(dict(encoder.model.state_dict()))
+    other = training.reopen()
+    other.model.load_state_dict(weights)
+    return other
+
+
 def take_best(training: Training) -> None:
-    """Take the weights of the best step, where that is asked for."""
+    """Take the weights of the best step, where that is asked for, and whole ones in any case."""
+    training.encoder = whole_encoder(training)
     progress, wanted = training.progress, training.settings.evaluation.load_best
     best = progress.best_step
     if wanted and best is not None and best != progress.step:
