@@ -96,12 +96,13 @@ class LiveMachine(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory(prefix="raybert-live-")
         self.known: Rows = {}
 
-    @initialize(metric=st.sampled_from(["dot", "euclidean", "manhattan"]))
+    @initialize(metric=st.sampled_from(["dot", "euclidean", "manhattan", "sparse"]))
     def begin(self, metric: str) -> None:
         self.metric = metric
+        kind, ranked_by = ("inverted", "dot") if metric == "sparse" else ("flat", metric)
         model = Input(kind="model", uri="models/m", fingerprint="f1")
         uri = f"{self.folder.name}/live"
-        self.live = create_live(uri, model=model, dimension=WIDTH, metric=metric)
+        self.live = create_live(uri, model=model, dimension=WIDTH, metric=ranked_by, kind=kind)
         self.live.seal_rows = None
         self.reader = LiveIndex(uri, seal_rows=None)
 
@@ -111,7 +112,7 @@ class LiveMachine(RuleBasedStateMachine):
 
     @rule(rows=ROWS)
     def upsert(self, rows: Rows) -> None:
-        vectors = np.array([vector for vector, _ in rows.values()], dtype=np.float32)
+        vectors = np.array([self.taken(each) for each, _ in rows.values()], dtype=np.float32)
         before = self.live.snapshot().sequence
         found = self.live.upsert(list(rows), vectors, documents(rows), model_fingerprint="f1")
         assert found == before + 1
@@ -182,7 +183,7 @@ class LiveMachine(RuleBasedStateMachine):
 
     def order(self, change: Any) -> dict[str, Any]:
         if isinstance(change, dict):
-            vectors = [vector for vector, _ in change.values()]
+            vectors = [self.taken(vector) for vector, _ in change.values()]
             rows = {"ids": list(change), "vectors": vectors, "documents": documents(change)}
             return {"do": "upsert", **rows}
         if isinstance(change, list):
@@ -195,8 +196,12 @@ class LiveMachine(RuleBasedStateMachine):
         gone = change if isinstance(change, list) else []
         return {name: row for name, row in self.known.items() if name not in gone}
 
+    def taken(self, vector: list[int]) -> list[int]:
+        """Return what is written of a drawn vector: of a sparse one weights above 0."""
+        return [abs(each) + 1 for each in vector] if self.metric == "sparse" else vector
+
     def standing(self, live: LiveIndex) -> list[str]:
-        return [hit.id for hit in live.search(np.zeros(WIDTH), 50)[0]]
+        return [hit.id for hit in live.search(np.ones(WIDTH), 50)[0]]
 
     def payload(self) -> dict[str, int]:
         ids = self.standing(self.reader)
@@ -206,11 +211,15 @@ class LiveMachine(RuleBasedStateMachine):
     def agree(self, snapshot: Any, query: list[int], top_k: int, condition: Any) -> None:
         type(self).compared += 1
         asked = np.array(query, dtype=np.float64)
+        if self.metric == "sparse":
+            asked = np.maximum(asked, 0)  # a term of weight 0 is not asked for
         scores = {
-            name: self.score(asked, np.array(vector, dtype=np.float64))
+            name: self.score(asked, np.array(self.taken(vector), dtype=np.float64))
             for name, (vector, number) in self.known.items()
             if passes(condition, number)
         }
+        if self.metric == "sparse":
+            scores = {name: score for name, score in scores.items() if score > 0}
         expected = sorted(scores, key=lambda name: (-scores[name], name))[:top_k]
         (found,) = snapshot.search(asked, top_k, condition)
         assert [hit.id for hit in found] == expected
@@ -223,7 +232,7 @@ class LiveMachine(RuleBasedStateMachine):
         ]
 
     def score(self, query: Any, vector: Any) -> float:
-        if self.metric == "dot":
+        if self.metric in ("dot", "sparse"):
             return float(query @ vector)
         gap = query - vector
         return -float(np.sqrt(gap @ gap) if self.metric == "euclidean" else np.abs(gap).sum())
