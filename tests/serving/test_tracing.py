@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,7 +40,7 @@ def test_stages_reach_a_collector_as_spans_one_after_the_other(
     collector: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     provider = TracerProvider()
-    for processor in otlp("unused.json"):
+    for processor in otlp():
         provider.add_span_processor(processor)
     monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
     with provider.get_tracer("test").start_as_current_span("request"):
@@ -70,3 +71,8 @@ def test_without_a_trace_nothing_is_made(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(trace, "get_tracer", refuse)
     trace_stages({"compute": 1.0}, model="m")
+
+
+def test_ray_serve_takes_it_as_an_exporter() -> None:
+    """Ray calls it without arguments, and refuses to start a replica where it takes some."""
+    assert not inspect.signature(otlp).parameters

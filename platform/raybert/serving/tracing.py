@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from raybert.errors import SettingsError
 
 
-def otlp(_file_name: str) -> list[SpanProcessor]:
+def otlp() -> list[SpanProcessor]:
     """Send spans by OTLP over HTTP; Ray Serve calls this once in each of its processes.
 
     The address and headers are OpenTelemetry's own variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, …).
