@@ -25,7 +25,7 @@ from raybert.artifacts import Folder, Input, Manifest, write_manifest, write_tab
 from raybert.encoders import Tokenizing
 from raybert.index import build_index, build_text_index
 from raybert.modules import Tokenization
-from raybert.records import TokenizedTexts
+from raybert.records import BatchUsage, TokenizedTexts
 from raybert.serving import (
     Desk,
     Directory,
@@ -95,6 +95,13 @@ class SmallDense:
         if self.broken:
             return torch.full((len(tokens), WIDTH), float("nan"))
         return torch.stack([self.table[list(ids)].mean(0) for ids in tokens.input_ids])
+
+    def run_batches(
+        self, run: Callable[[TokenizedTexts], _T], tokens: TokenizedTexts
+    ) -> Iterator[tuple[list[int], _T, BatchUsage]]:
+        """All at once, in the other order."""
+        places = list(reversed(range(len(tokens))))
+        yield places, run(tokens.take(places)), BatchUsage()
 
     def post(
         self,

@@ -147,7 +147,15 @@ class ServedModel:
         return await asyncio.get_running_loop().run_in_executor(self._tokenizing, work)
 
     def _core(self, tokens: TokenizedTexts) -> list[Any]:
-        """Run one batch on the model's thread; returns B rows, finite, in float32.
+        """Run what waited on the model's thread and its lanes; returns a row a text, in order."""
+        found: list[Any] = [None] * len(tokens)
+        for places, rows, _ in self.encoder.run_batches(self._rows, tokens):
+            for place, row in zip(places, rows, strict=True):
+                found[place] = row
+        return found
+
+    def _rows(self, tokens: TokenizedTexts) -> list[Any]:
+        """Run one batch; returns B rows, finite, in float32.
 
         Sparse rows leave the thread compressed: most of a vocabulary's weights are zero.
         """
