@@ -217,6 +217,22 @@ def test_searches_go_on_while_others_write_and_compact(
     assert faults == []
 
 
+def test_a_reader_that_looked_away_learns_of_deaths_whose_log_is_gone(
+    live: LiveIndex, write: Callable[..., int]
+) -> None:
+    write(*(f"d{row}" for row in range(40)))
+    live.compact()
+    reader = LiveIndex(live.folder.uri, seal_rows=None)
+    before = reader.snapshot()
+    live.delete(["d3"])
+    write("e")
+    live.compact()
+    assert len(live.snapshot().world.segments) == 2
+    assert len(reader) == len(live) == 40
+    assert "d3" not in ids(reader, vectors(1))
+    assert "d3" in ids(before, vectors(1))  # a search under way goes on as it began
+
+
 def test_several_writers_take_turns(live: LiveIndex) -> None:
     others = [live, *(LiveIndex(live.folder.uri, seal_rows=None) for _ in range(2))]
 

@@ -132,7 +132,10 @@ class LiveFiles:
             for name in state.segments
         ]
         new = [segment for segment in segments if segment.name not in known]
-        self._bury(state, new)
+        self._bury(state, new, 0)
+        if old is not None:  # what died in a log that came and went between two looks
+            kept = [segment for segment in segments if segment.name in known]
+            self._bury(state, kept, old.sequence + 1)
         tails = [self._tail(name, 0) for name in state.logs]
         schema = _schema(
             unpacked(state.columns), [record for tail in tails for record in tail.records]
@@ -151,15 +154,15 @@ class LiveFiles:
         known = {} if old is None else dict(zip(old.world.state.logs, old.world.fresh, strict=True))
         return tuple(known.get(name) or Fresh(form.fresh(), state.sequence) for name in state.logs)
 
-    def _bury(self, state: LiveState, segments: list[Segment]) -> None:
-        """Mark what was dead in segments when the state was written."""
+    def _bury(self, state: LiveState, segments: list[Segment], sequence: int) -> None:
+        """Mark what was dead in segments when the state was written, as dead from `sequence` on."""
         if state.tombstones is None or not segments:
             return
         dead: dict[str, list[str]] = {}
         for row in read_table(self._folder, state.tombstones).to_pylist():
             dead.setdefault(row["segment"], []).append(row[ID])
         for segment in segments:
-            segment.kill(0, dead.get(segment.name, ()))
+            segment.kill(sequence, dead.get(segment.name, ()))
 
     def _tail(self, name: str, start: int) -> Tail:
         return read_log(self._root / LOGS / name, start)
