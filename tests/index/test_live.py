@@ -233,6 +233,32 @@ def test_a_reader_that_looked_away_learns_of_deaths_whose_log_is_gone(
     assert "d3" in ids(before, vectors(1))  # a search under way goes on as it began
 
 
+def test_deaths_read_once_do_not_kill_what_was_born_later(
+    live: LiveIndex, write: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("a", "b")
+    reader = LiveIndex(live.folder.uri, seal_rows=None)
+
+    def killed(*_: Any) -> None:
+        raise OSError("the writer is gone")
+
+    def compaction_dies() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr("raybert.index.compaction.write_segment", killed)
+            with pytest.raises(OSError, match="gone"):
+                live.compact()
+
+    compaction_dies()  # a second log has begun
+    live.delete(["a"])  # it holds a death and no row
+    compaction_dies()  # a third
+    write("a")
+    assert sorted(ids(reader, vectors(1))) == ["a", "b"]
+    compaction_dies()
+    assert sorted(ids(reader, vectors(1))) == ["a", "b"]
+    live.compact()
+    assert sorted(ids(reader, vectors(1))) == ["a", "b"]
+
+
 def test_several_writers_take_turns(live: LiveIndex) -> None:
     others = [live, *(LiveIndex(live.folder.uri, seal_rows=None) for _ in range(2))]
 

@@ -152,7 +152,14 @@ class LiveFiles:
         """Return the rows of each log: those read already, and none yet of a new one."""
         form = row_form(state)
         known = {} if old is None else dict(zip(old.world.state.logs, old.world.fresh, strict=True))
-        return tuple(known.get(name) or Fresh(form.fresh(), state.sequence) for name in state.logs)
+        found = []
+        for name in state.logs:
+            rows = known.get(name)
+            if rows is None:  # not `or`: of a log without rows the deaths were read all the same
+                rows = Fresh(form.fresh(), state.sequence)
+            rows.sequence = max(rows.sequence, state.sequence)
+            found.append(rows)
+        return tuple(found)
 
     def _bury(self, state: LiveState, segments: list[Segment], sequence: int) -> None:
         """Mark what was dead in segments when the state was written, as dead from `sequence` on."""
