@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ QUESTIONS = (
     "find words that are spelled almost alike",
 )
 APP = Path("serve") / "search.yaml"
-STEPS = 10
+STEPS = 8
 """Steps of training: about a minute on two cores."""
 
 
@@ -53,10 +54,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         state = _platform(tell)
     model = offline_model()
     jobs = Jobs(find_cluster())
-    ran = False
-    for step in demo_steps(root, model, arguments.steps):
-        with _line(console, step.name) as tell:
-            ran = _run(step, jobs, tell, again=ran)
+    _run_all(demo_steps(root, model, arguments.steps), jobs, console)
     with _line(console, "promote") as tell:
         winner = promoted(model, tell.done)
     with _line(console, "serve") as tell:
@@ -79,8 +77,9 @@ class _Tell:
         self.result = ""
 
     def now(self, text: str) -> None:
-        """Say what is being done."""
-        self._spinner.update(f"{self._name:<10} [dim]{text}[/]")
+        """Say what is being done; unheard where another line is shown meanwhile."""
+        if self._spinner is not None:
+            self._spinner.update(f"{self._name:<10} [dim]{text}[/]")
 
     def done(self, result: str) -> None:
         """Say what came of it."""
@@ -107,6 +106,29 @@ def _platform(tell: _Tell) -> PlatformState:
     state = up(PlatformSettings().on_free_ports(), tell.now)
     tell.done("runs already" if state == before else "Ray and MLflow started")
     return state
+
+
+def _run_all(steps: Sequence[Step], jobs: Jobs, console: Console) -> None:
+    """Run the jobs in order, a line each; one that names what it needs begins as soon as it can."""
+    ran = False
+    begun: dict[str, tuple[_Tell, Future[bool]]] = {}
+    with ThreadPoolExecutor(1) as beside:
+        for step in steps:
+            with _line(console, step.name) as tell:
+                if step.name in begun:
+                    tell.now("begun beside the steps above")
+                    early, running = begun[step.name]
+                    ran = running.result() or ran
+                    tell.done(early.result)
+                else:
+                    ran = _run(step, jobs, tell, again=ran)
+            for later in steps:
+                if later.after == step.name:
+                    early = _Tell(None, later.name)
+                    begun[later.name] = (
+                        early,
+                        beside.submit(_run, later, jobs, early, again=ran),
+                    )
 
 
 def _run(step: Step, jobs: Jobs, tell: _Tell, *, again: bool) -> bool:

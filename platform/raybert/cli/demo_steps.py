@@ -33,6 +33,7 @@ class Step:
         out: its artifact.
         reads: files of the checkout it reads.
         summary: what to say of the finished artifact.
+        after: the step whose artifact it needs, if it need not wait for the others before it.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Step:
     out: Path
     reads: tuple[Path, ...]
     summary: Callable[[Manifest], str]
+    after: str = ""
 
 
 def demo_steps(root: Path, model: Path, steps: int) -> list[Step]:
@@ -110,28 +112,22 @@ class _Demo:
 
     def trained(self, model: str, out: Path, learn: Questions, steps: int) -> list[Step]:
         """Return what mines negatives of the other questions, and trains on them."""
-        questions, pairs = out / "questions" / "embeddings", out / "negatives"
+        pairs = out / "negatives"
         columns = ("anchor", "positive", "negative")
         return [
-            Step(
-                "questions",
-                self.pipelines / "encode_corpus.py",
-                ("--corpus", str(learn.texts), "--model", model),
-                questions,
-                (learn.texts,),
-                lambda made: f"{made.rows:,} other questions, to learn from",
-            ),
             Step(
                 "mine",
                 self.pipelines / "mine_hard_negatives.py",
                 (
-                    *("--queries", str(questions), "--corpus", str(out / "embeddings")),
-                    *("--pairs", str(learn.answers), "--output-format", "triplet"),
+                    *("--queries", str(learn.texts), "--corpus", str(out / "embeddings")),
+                    *("--pairs", str(learn.answers), "--model", model),
+                    *("--output-format", "triplet"),
                     *("--rules.num-negatives", "1", "--rules.relative-margin", "0.05"),
                 ),
                 pairs,
                 (self.docs, learn.texts, learn.answers),
-                lambda made: f"{made.rows:,} questions with an answer and a near miss",
+                lambda made: f"{made.rows:,} other questions with an answer and a near miss",
+                after="encode",
             ),
             Step(
                 "train",
