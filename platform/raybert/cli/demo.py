@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,8 @@ from raybert.cli.offline_model import offline_model
 from raybert.cli.printing import Commands, print_hits
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from rich.console import Console
 
     from raybert.jobs import Jobs, PlatformState, RayHead
@@ -110,6 +111,8 @@ def _platform(tell: _Tell) -> PlatformState:
 
 def _run_all(steps: Sequence[Step], jobs: Jobs, console: Console) -> None:
     """Run the jobs in order, a line each; one that names what it needs begins as soon as it can."""
+    from concurrent.futures import ThreadPoolExecutor
+
     ran = False
     begun: dict[str, tuple[_Tell, Future[bool]]] = {}
     with ThreadPoolExecutor(1) as beside:

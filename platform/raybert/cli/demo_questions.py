@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from raybert.artifacts import hash_bytes
-
 HELD_OUT = 3
 """One page of the manuals in so many is held out, with all the questions it answers."""
 
@@ -55,6 +53,8 @@ def split_questions(data: Path, out: Path) -> tuple[Questions, Questions]:
 
 def is_held_out(document: str) -> bool:
     """Tell whether a document's page is held out; the page is what its id names before the #."""
+    from raybert.artifacts import hash_bytes
+
     page = document.partition("#")[0]
     return int(hash_bytes(page.encode())[-8:], 16) % HELD_OUT == 0
 
