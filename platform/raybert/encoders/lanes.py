@@ -1,7 +1,7 @@
 """Batches side by side on a CPU: threads that share one batch wait for each other at every step.
 
 Two threads on one batch lose an eighth of two idle cores, and half of them when anything else runs
-there; two threads with a batch each lose neither (docs/decisions/034-a-batch-a-core.md).
+there; two threads with a batch each lose neither (docs/decisions/036-a-batch-a-core.md).
 """
 
 from __future__ import annotations
