@@ -37,8 +37,9 @@ demo: setup  ## encode, index, judge, train and serve the bundled corpus; ask it
 demo-down:  ## stop what the demo started; its artifacts stay in .raybert
 	@$(BIN)/raybert down
 
-test: setup  ## run the tests
-	@$(BIN)/python -m pytest -m "not benchmark and not cluster"
+test: setup  ## run the tests, two files at a time
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
+		-m "not benchmark and not cluster"
 
 checks: setup  ## format, lint, types, floors, doors
 	@$(BIN)/ruff format --check .

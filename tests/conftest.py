@@ -1,4 +1,4 @@
-"""What all tests share: an environment of their own, the real model, one local Ray."""
+"""What all tests of a process share: an environment of their own, the real model, one local Ray."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ _TOKEN = Path(_HOME.name) / "ray.token"
 _TOKEN.touch(mode=0o600)
 _TOKEN.write_text(secrets.token_hex(24))
 os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(_TOKEN))
+# Of two processes that run tests, each has half of two cores' threads.
+_BESIDE = "PYTEST_XDIST_WORKER" in os.environ
 for _name, _value in {
     "HF_HUB_OFFLINE": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "OMP_NUM_THREADS": "2",
+    "OMP_NUM_THREADS": "1" if _BESIDE else "2",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TOKENIZERS_PARALLELISM": "false",
 }.items():
