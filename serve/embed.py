@@ -4,14 +4,8 @@ from pydantic import Field
 from ray.serve import Application
 
 from raybert.serving import GatewaySettings, ModelSpec
-from raybert.serving.deployments import (
-    Gateway,
-    RerankStage,
-    StageSettings,
-    WholeGraph,
-    deployed,
-    embed_stages,
-)
+from raybert.serving.deployments import Gateway, RerankStage, WholeGraph
+from raybert.serving.wiring import StageSettings, deployed, embed_stages
 from raybert.settings import Settings
 
 

@@ -1,17 +1,18 @@
 """The app `search`: retrieve and rerank. Run it with the values of `serve/search.yaml`."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 from ray.serve import Application
 
 from raybert.serving import GatewaySettings, IndexSpec, ModelSpec
-from raybert.serving.deployments import (
-    Gateway,
-    RerankStage,
-    SearchStage,
+from raybert.serving.deployments import Gateway, RerankStage, SearchStage, WholeGraph
+from raybert.serving.wiring import (
+    RetrieverSettings,
     StageSettings,
-    WholeGraph,
     deployed,
     embed_stages,
+    retrieve_stages,
 )
 from raybert.settings import Settings
 
@@ -37,9 +38,18 @@ class SearchApp(Settings):
     encoders: dict[str, StageSettings] = Field({})
     """Encoders that get a deployment of their own instead, by served name."""
     searcher: StageSettings = StageSettings()
-    """Replicas of the indexes."""
+    """Replicas of the stage that joins the legs, and searches those without their own."""
+    retrievers: dict[str, RetrieverSettings] = Field({})
+    """Legs that get deployments of their own, by `INDEX/LEG`: replicas, and parts of their shards
+    (only apart; of finished indexes)."""
     reranker: StageSettings = StageSettings()
     """Replicas of the cross-encoders."""
+
+    @model_validator(mode="after")
+    def _check_apart(self) -> Self:
+        if self.together and self.retrievers:
+            raise ValueError("retrievers: of their own only with `together: false`")
+        return self
 
 
 def build(args: SearchApp) -> Application:
@@ -53,6 +63,10 @@ def build(args: SearchApp) -> Application:
     if args.rerankers:
         reranks = deployed(RerankStage, args.reranker).bind(args.rerankers, args.reranker.threads)
     searches = deployed(SearchStage, args.searcher).bind(
-        args.indexes, embeds, reranks, args.gateway.reranker
+        args.indexes,
+        embeds,
+        reranks,
+        args.gateway.reranker,
+        retrieve_stages(args.indexes, args.retrievers),
     )
     return deployed(Gateway, args.edge).bind(args.gateway, embeds, reranks, searches)

@@ -119,7 +119,8 @@ def run_server(way: str, model: str, reranker: str | None, port: int) -> None:
     import ray
     from ray import serve
 
-    from raybert.serving.deployments import StageSettings, WholeGraph, deployed
+    from raybert.serving.deployments import WholeGraph
+    from raybert.serving.wiring import StageSettings, deployed
 
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": port})

@@ -136,3 +136,12 @@ def test_eight_bits_of_a_row_of_zeros_and_of_great_numbers_are_finite() -> None:
 def test_eight_bits_are_refused_for_unknown_stacks() -> None:
     with pytest.raises(ModelError, match="m: torch:int8 is for BERT-like stacks"):
         pack_int8(bert(hidden_act="silu"), "m")
+
+
+def test_a_row_with_a_value_that_is_no_number_stays_without_number() -> None:
+    packed = QuantizedLinear(torch.nn.Linear(24, 8))
+    x = torch.randn(5, 24)
+    x[1, 3], x[3, 0], x[4, 23] = torch.nan, torch.inf, -torch.inf
+    found = packed(x)
+    assert torch.isnan(found).all(dim=1).tolist() == [False, True, False, True, True]
+    assert torch.isfinite(found[[0, 2]]).all()

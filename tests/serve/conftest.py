@@ -94,7 +94,7 @@ def index_uri(tmp_path_factory: pytest.TempPathFactory, encoder: DenseEncoder) -
     )
     write_manifest(embeddings, manifest)
     payload = pa.table({"id": list(DOCUMENTS), "text": list(DOCUMENTS.values())})
-    build_index(embeddings.uri, str(folder / "index"), documents=[payload], probes=0)
+    build_index(embeddings.uri, str(folder / "index"), shards=2, documents=[payload], probes=0)
     return str(folder / "index")
 
 

@@ -34,16 +34,17 @@ def url(
     live_uri: str,
 ) -> str:
     search = definition("search")
-    args = search.SearchApp.model_validate(
-        {
-            "models": {"minilm": str(minilm)},
-            "indexes": {"demo": index_uri, "live": live_uri},
-            "together": request.param == "together",
-            "edge": STAGE,
-            "embedder": STAGE,
-            "searcher": STAGE,
-        }
-    )
+    values = {
+        "models": {"minilm": str(minilm)},
+        "indexes": {"demo": index_uri, "live": live_uri},
+        "together": request.param == "together",
+        "edge": STAGE,
+        "embedder": STAGE,
+        "searcher": STAGE,
+    }
+    if request.param == "apart":
+        values["retrievers"] = {"demo": {"cpus": 0.25, "parts": 2}}
+    args = search.SearchApp.model_validate(values)
     prefix = "/" if request.param == "together" else "/apart"
     return served(search.build(args), request.param, prefix)
 

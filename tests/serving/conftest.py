@@ -236,7 +236,9 @@ DOCUMENTS = {
 }
 
 
-def write_index(folder: Path, vectors: Any, texts: dict[str, str], model: str) -> str:
+def write_index(
+    folder: Path, vectors: Any, texts: dict[str, str], model: str, shards: int = 1
+) -> str:
     """Write texts with their vectors [N, D] as an index artifact made by the model `model`."""
     embeddings = Folder(folder / "embeddings")
     flat = pa.array(np.asarray(vectors, dtype=np.float32).reshape(-1), pa.float32())
@@ -267,7 +269,7 @@ def write_index(folder: Path, vectors: Any, texts: dict[str, str], model: str) -
         }
     )
     target = str(folder / "index")
-    build_index(embeddings.uri, target, documents=[documents], probes=0)
+    build_index(embeddings.uri, target, shards=shards, documents=[documents], probes=0)
     return target
 
 
@@ -281,6 +283,13 @@ def index_uri(tmp_path: Path, dense: SmallDense, documents: dict[str, str]) -> s
     """An index of the four documents, made by the small dense model."""
     vectors = dense.encode(list(documents.values()))
     return write_index(tmp_path / "dense", vectors, documents, dense.fingerprint)
+
+
+@pytest.fixture
+def sharded_uri(tmp_path: Path, dense: SmallDense, documents: dict[str, str]) -> str:
+    """The same index in three shards."""
+    vectors = dense.encode(list(documents.values()))
+    return write_index(tmp_path / "sharded", vectors, documents, dense.fingerprint, shards=3)
 
 
 @pytest.fixture

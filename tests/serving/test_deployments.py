@@ -2,13 +2,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from raybert.errors import ArtifactError
 from raybert.serving import GatewaySettings, IndexSettings, ModelSettings
-from raybert.serving.deployments import EmbedStage, StageSettings, WholeGraph, deployed
+from raybert.serving.deployments import EmbedStage, SearchStage, WholeGraph
+from raybert.serving.scaling import ByTokens, tokens_in_hand
+from raybert.serving.wiring import StageSettings, deployed
 
 Run = Callable[[Awaitable[Any]], Any]
 
@@ -20,6 +24,29 @@ def test_a_stage_is_bounded_and_sheds_with_429() -> None:
     assert options.max_ongoing_requests == 7
     assert options.max_queued_requests == 9
     assert options.ray_actor_options["num_cpus"] == 0.5
+
+
+def test_a_stage_with_models_grows_by_tokens_and_another_by_requests() -> None:
+    settings = StageSettings(replicas=1, max_replicas=3, tokens_per_replica=1000)
+    by_tokens = deployed(EmbedStage, settings)._deployment_config.autoscaling_config
+    assert (by_tokens.min_replicas, by_tokens.max_replicas) == (1, 3)
+    assert by_tokens.policy.policy_function == "raybert.serving.scaling:ByTokens"
+    assert by_tokens.policy.policy_kwargs == {"tokens_per_replica": 1000}
+    by_requests = deployed(SearchStage, settings)._deployment_config.autoscaling_config
+    assert by_requests.policy.is_default_policy_function()
+    with pytest.raises(ValidationError, match="max_replicas 1: at least replicas 2"):
+        StageSettings(replicas=2, max_replicas=1)
+
+
+def test_replicas_are_wanted_for_the_tokens_in_hand() -> None:
+    busy = {"a": {"queued_tokens": 900.0, "computing_tokens": 100.0, "batches": 5.0}}
+    idle = {"b": {"queued_tokens": 0.0, "computing_tokens": 0.0, "batches": 5.0}}
+    assert tokens_in_hand([busy, idle]) == {"tokens_in_hand": 1000.0}
+    policy = ByTokens(500)
+    context: Any = SimpleNamespace(target_num_replicas=2, aggregated_metrics=None)
+    assert policy(context) == (2.0, {}), "none has told yet"
+    context.aggregated_metrics = {"tokens_in_hand": {"one": 1000.0, "two": 250.0}}
+    assert policy(context) == (2.5, {})
 
 
 def test_an_index_of_another_model_fails_the_first_health_check(

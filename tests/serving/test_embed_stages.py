@@ -9,10 +9,10 @@ import pytest
 
 from raybert.errors import SettingsError
 from raybert.serving import Directory, Embedder, ModelSettings, RequestError
-from raybert.serving.deployments import StageSettings, embed_stages
 from raybert.serving.embed_stages import EmbedStages
 from raybert.serving.messages import EmbedCall, ScoreCall
 from raybert.serving.served_model import ServedModel
+from raybert.serving.wiring import StageSettings, embed_stages
 
 Run = Callable[[Awaitable[Any]], Any]
 

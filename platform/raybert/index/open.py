@@ -27,6 +27,18 @@ DOCUMENTS = "documents"
 VOCABULARY = "vocabulary"
 
 
+def open_documents_of(uri: str) -> Index:
+    """Open what an index says of itself and its documents, all but what searches.
+
+    Raises:
+        ArtifactError: as `open_index`.
+    """
+    folder = Folder(uri)
+    manifest = read_manifest(folder, kind="index")
+    kept = (*_within(manifest, DOCUMENTS), *_within(manifest, VOCABULARY))
+    return open_shards(folder, manifest.model_copy(update={"shards": kept}), verify=True)
+
+
 def open_index(uri: str, *, verify: bool = True, only: Sequence[int] | None = None) -> Index:
     """Open the index at `uri`, memory-mapped where it is local.
 
@@ -60,7 +72,7 @@ def open_shards(
     ]
     documents = [open_documents(folder, shard) for shard in _within(manifest, DOCUMENTS)]
     index = Index(manifest, searchers, Documents(documents), _reader(folder, manifest))
-    if details.get("effort"):
+    if engines and details.get("effort"):
         index.effort = details["effort"]
     return index
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -65,23 +66,27 @@ class QuantizedLinear:
         self.scales = weight.abs().amax(dim=1).clamp_(min=TINY) / most
         bytes_ = (weight / self.scales[:, None]).round_().to(torch.int8)
         self.weight = torch.ops.onednn.qlinear_prepack(bytes_, [PACKING_TOKENS, weight.shape[1]])
-        self.sums = (bytes_.sum(dim=1) * self.scales)[None]
+        self.sums = (bytes_.sum(dim=1) * self.scales).numpy()
         self.zeros = torch.zeros(len(weight), dtype=torch.int32)
-        self.bias = torch.cat([linear.bias.detach() for linear in linears])
+        self.bias = torch.cat([linear.bias.detach() for linear in linears]).numpy()
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """Return W x + b: with x = low + scale · bytes, W x is scale · W bytes + low · W 1."""
-        # Sixteen times as fast as aminmax along a dimension.
-        low, high = x.amin(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)
-        scale = (high - low).clamp_(min=TINY) / 255
-        # From float to int8 and its sign bit turned is nine times as fast as from float to uint8.
-        signed = (x / scale).add_(-128 - low / scale).round_().to(torch.int8)
-        bytes_ = signed.view(torch.uint8).bitwise_xor_(128)
+        from raybert.modules import byte_rows  # Numba takes long to import
+
+        floats, bytes_ = x.contiguous().numpy(), torch.empty(x.shape, dtype=torch.uint8)
+        low, scale = np.empty((2, len(x)), np.float32)
+        byte_rows.to_bytes(floats, floats.view(np.int32), bytes_.numpy(), low, scale)
         y: Tensor = torch.ops.onednn.qlinear_pointwise(
             bytes_, 1.0, 0, self.weight, self.scales, self.zeros, None,
             1.0, 0, torch.float32, "none", [], "",
         )  # fmt: skip
-        return y.mul_(scale).add_(torch.addmm(self.bias, low, self.sums))
+        back = (y.numpy(), low, scale, self.sums, self.bias)
+        if residual is None:
+            byte_rows.from_bytes(*back)
+        else:
+            byte_rows.from_bytes_added(*back, residual.contiguous().numpy())
+        return y
 
     def activated(self, x: Tensor, activation: tuple[str, str]) -> Tensor:
         """Return f(W x + b)."""
@@ -91,7 +96,7 @@ class QuantizedLinear:
 
     def added(self, x: Tensor, residual: Tensor) -> Tensor:
         """Return W x + b + residual."""
-        return self(x).add_(residual)
+        return self(x, residual)
 
 
 Packed = type[PackedLinear] | type[QuantizedLinear]

@@ -157,7 +157,11 @@ class TokenBatcher(Generic[Row]):
 
     async def _forward(self, batch: Sequence[WaitingText]) -> Sequence[Row]:
         loop = asyncio.get_running_loop()
-        rows = await loop.run_in_executor(self._executor, self._core, _joined(batch))
+        self.stats.computing_tokens = sum(text.length for text in batch)
+        try:
+            rows = await loop.run_in_executor(self._executor, self._core, _joined(batch))
+        finally:
+            self.stats.computing_tokens = 0
         assert len(rows) == len(batch), f"core gave {len(rows)} rows for {len(batch)} texts"
         return rows
 

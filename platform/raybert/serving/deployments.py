@@ -1,4 +1,4 @@
-"""The stages and the gateway as Ray Serve deployments; `serve/*.py` wire them."""
+"""The stages and the gateway as replicas of Ray Serve carry them; see `raybert.serving.wiring`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
-from raybert.errors import RaybertError, SettingsError
+from raybert.errors import RaybertError
+from raybert.records import Hit
 from raybert.serving.changes import Changed, DeleteCall, UpsertCall
 from raybert.serving.desk import Desk, GatewaySettings
 from raybert.serving.directory import Directory
@@ -33,73 +34,31 @@ from raybert.serving.messages import (
 from raybert.serving.metrics import Counted
 from raybert.serving.preparing import Piece
 from raybert.serving.promotion import Promotions
-from raybert.serving.remote import Peers, RemoteModels, RemoteSearch, outcome
+from raybert.serving.remote import Peers, RemoteModels, RemoteRetriever, RemoteSearch, outcome
 from raybert.serving.reranker import Reranker
+from raybert.serving.retriever import RetrieveCall, Retriever
+from raybert.serving.scaling import tokens_in_hand
 from raybert.serving.searcher import Searcher
 from raybert.serving.served_model import ModelSettings
 from raybert.serving.stages import Gauges
-from raybert.settings import Settings, environment
+from raybert.settings import environment
 
 
-class StageSettings(Settings):
-    """One deployment: how many replicas, what each may take, how much may wait."""
+class RetrieveStage:
+    """A part of a leg in replicas of its own.
 
-    replicas: int = 1
-    """Copies of this stage; two or more survive the loss of one."""
-    cpus: float = 1.0
-    """CPUs a replica reserves in Ray."""
-    gpus: float = 0.0
-    """GPUs a replica reserves in Ray."""
-    threads: int | None = None
-    """Threads torch uses in a replica; None takes all cores of the machine."""
-    max_ongoing_requests: int = 256
-    """Requests a replica works on at a time; its token batcher needs many to fill batches."""
-    max_queued_requests: int = 512
-    """Requests that wait for a replica; beyond it 429 at once."""
-    surge_percent: int = 100
-    """Share of the replicas that a rollout may start before it stops old ones."""
-
-    def options(self) -> dict[str, Any]:
-        """Return the options of the Ray Serve deployment."""
-        return {
-            "num_replicas": self.replicas,
-            "ray_actor_options": {"num_cpus": self.cpus, "num_gpus": self.gpus},
-            "max_ongoing_requests": self.max_ongoing_requests,
-            "max_queued_requests": self.max_queued_requests,
-            "max_surge_percent": self.surge_percent,
-            "backpressure_config": {"status_code": 429, "retry_after_s": 1.0},
-        }
-
-
-def deployed(stage: type[Any], settings: StageSettings) -> Any:
-    """Return a stage as a Ray Serve deployment; `.bind(…)` wires it."""
-    edge = hasattr(stage, "__serve_build_asgi_app__")
-    return serve.deployment(serve.ingress()(stage) if edge else stage).options(**settings.options())
-
-
-def embed_stages(
-    models: Mapping[str, ModelSettings],
-    shared: StageSettings,
-    apart: Mapping[str, StageSettings],
-) -> list[serve.Application]:
-    """Return the encoders' stages: a deployment for each model of `apart`, one for the others.
-
-    Raises:
-        SettingsError: a stage is named that no model has.
+    Args:
+        uri: the leg's index.
+        part: which part this is, from 0.
+        parts: how many there are.
     """
-    for name in apart:
-        if name not in models:
-            raise SettingsError(f"encoders: no model {name!r}; there are: {', '.join(models)}")
-    others = {name: each for name, each in models.items() if name not in apart}
-    stages = [
-        deployed(EmbedStage, each).options(name=f"EmbedStage-{name}").bind(
-            {name: models[name]}, each.threads
-        )
-        for name, each in apart.items()
-    ]  # fmt: skip
-    if others:
-        stages.append(deployed(EmbedStage, shared).bind(others, shared.threads))
-    return stages
+
+    def __init__(self, uri: str, part: int, parts: int) -> None:
+        self.stage = Retriever.open(uri, part, parts)
+
+    async def retrieve(self, call: RetrieveCall) -> list[list[Hit]] | RaybertError:
+        """Search; a fault is returned, not raised."""
+        return await outcome(self.stage.retrieve(call))
 
 
 class _ModelStage:
@@ -115,6 +74,10 @@ class _ModelStage:
     async def gauges(self) -> Gauges:
         """Return each model's batcher counters."""
         return await self.stage.gauges()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Tell Ray Serve how much there is to do here."""
+        return tokens_in_hand([await self.stage.gauges()])
 
     async def pieces(self, *arguments: Any) -> list[list[Piece]] | RaybertError:
         """Tokenize."""
@@ -187,6 +150,7 @@ class SearchStage:
         embeds: the embedding stages.
         reranks: the reranking stage, if there is one.
         reranker: served model for `rerank: true`.
+        retrievers: by index and leg, the deployments that search it.
     """
 
     def __init__(
@@ -195,9 +159,14 @@ class SearchStage:
         embeds: Sequence[DeploymentHandle],
         reranks: DeploymentHandle | None = None,
         reranker: str | None = None,
+        retrievers: Mapping[str, Mapping[str, Sequence[DeploymentHandle]]] | None = None,
     ) -> None:
         models = Directory(EmbedStages([RemoteModels(each) for each in embeds]), _remote(reranks))
-        self.stage = Searcher(open_generations(indexes), models, reranker)
+        parts = {
+            index: {leg: [RemoteRetriever(each) for each in handles] for leg, handles in of.items()}
+            for index, of in (retrievers or {}).items()
+        }
+        self.stage = Searcher(open_generations(indexes, parts), models, reranker)
         self.cards = self.stage.cards
 
     async def search(self, call: SearchCall) -> SearchAnswer | RaybertError:
@@ -295,6 +264,10 @@ class WholeGraph(_Edge):
         """Return what this replica has counted, its models included."""
         name = serve.get_replica_context().replica_tag
         return self.desk.metrics.counted(name, await self.desk.models.gauges())
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Tell Ray Serve how much there is to do here."""
+        return tokens_in_hand(await self.desk.models.gauges())
 
     async def check_health(self) -> None:
         """Take up promoted models, pin the indexes to theirs, send a canary through every model."""

@@ -16,11 +16,13 @@ from raybert.index import Index, open_index
 from raybert.index.filters import Filter
 from raybert.index.generations import Generations, has_generations
 from raybert.index.live import LiveIndex, is_live
+from raybert.index.open import open_documents_of
 from raybert.index.queries import Queries
 from raybert.index.snapshot import Snapshot
 from raybert.records import ID, TEXT, Hit
 from raybert.serving.faults import FaultKind, RequestError
 from raybert.serving.messages import IndexCard, ModelCard, SearchHit
+from raybert.serving.retriever import RetrieveCall, Retrieves, retrieve_from
 from raybert.settings import Settings
 
 _SEARCH_THREADS = 4
@@ -54,15 +56,20 @@ class Leg:
     index: Standing
     threads: ThreadPoolExecutor
     live: LiveIndex | None = None
+    parts: Sequence[Retrieves] = ()
     _model: ModelCard | None = None
 
     @classmethod
-    def open(cls, name: str, uri: str, threads: ThreadPoolExecutor) -> Self:
-        """Open the index of a leg.
+    def open(
+        cls, name: str, uri: str, threads: ThreadPoolExecutor, parts: Sequence[Retrieves] = ()
+    ) -> Self:
+        """Open the index of a leg; where `parts` search it, only its documents.
 
         Raises:
             ArtifactError: it is missing, unfinished or damaged.
         """
+        if parts:
+            return cls(name, open_documents_of(uri), threads, parts=parts)
         if not is_live(uri):
             return cls(name, open_index(uri), threads)
         live = LiveIndex(uri)
@@ -117,7 +124,10 @@ class Leg:
     async def search_all(
         self, queries: Queries, top_k: int, filter: Filter | None = None
     ) -> list[list[Hit]]:
-        """Return the best hits of every query, searched beside the event loop."""
+        """Return the best hits of every query, searched beside the event loop or by the parts."""
+        if self.parts:
+            call = RetrieveCall(self.index.generation, queries, top_k, filter)
+            return await retrieve_from(self.parts, call)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.threads, self.index.search, queries, top_k, filter)
 
@@ -139,8 +149,20 @@ class Generation:
     record: str = ""
 
     @classmethod
-    def open(cls, name: str, settings: IndexSettings, threads: ThreadPoolExecutor) -> Self:
+    def open(
+        cls,
+        name: str,
+        settings: IndexSettings,
+        threads: ThreadPoolExecutor,
+        parts: Mapping[str, Sequence[Retrieves]] | None = None,
+    ) -> Self:
         """Open every leg; of a name with generations, those of the current one.
+
+        Args:
+            name: served name.
+            settings: the legs.
+            threads: search beside the event loop.
+            parts: by leg, what searches it instead.
 
         Raises:
             ArtifactError: an index is missing, unfinished or damaged, or there is no leg.
@@ -150,7 +172,11 @@ class Generation:
         only = next(iter(settings.legs.values()))
         if len(settings.legs) == 1 and has_generations(only):
             return cls.of_generation(name, Generations(only), None, threads)
-        return cls(name, {leg: Leg.open(leg, uri, threads) for leg, uri in settings.legs.items()})
+        of = parts or {}
+        legs = {
+            leg: Leg.open(leg, uri, threads, of.get(leg, ())) for leg, uri in settings.legs.items()
+        }
+        return cls(name, legs)
 
     @classmethod
     def of_generation(
@@ -220,14 +246,24 @@ class Generation:
         ]
 
 
-def open_generations(indexes: Mapping[str, IndexSettings]) -> dict[str, Generation]:
+def open_generations(
+    indexes: Mapping[str, IndexSettings],
+    retrievers: Mapping[str, Mapping[str, Sequence[Retrieves]]] | None = None,
+) -> dict[str, Generation]:
     """Open every index; their searches share a few threads beside the event loop.
+
+    Args:
+        indexes: where they lie, by served name.
+        retrievers: what searches a leg instead, by served name and leg.
 
     Raises:
         ArtifactError: an index is missing, unfinished or damaged.
     """
     threads = ThreadPoolExecutor(_SEARCH_THREADS, "search")
-    return {name: Generation.open(name, each, threads) for name, each in indexes.items()}
+    of = retrievers or {}
+    return {
+        name: Generation.open(name, each, threads, of.get(name)) for name, each in indexes.items()
+    }
 
 
 def _answer(hit: FusedHit, document: Mapping[str, Any], text_column: str) -> SearchHit:

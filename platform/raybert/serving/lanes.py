@@ -56,6 +56,7 @@ class BatchStats:
     dropped: int = 0
     queued_rows: int = 0
     queued_tokens: int = 0
+    computing_tokens: int = 0
 
 
 @dataclass(slots=True, eq=False)

@@ -11,6 +11,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from raybert.errors import OverloadedError, RaybertError
+from raybert.records import Hit
 from raybert.serving.changes import Changed, DeleteCall, UpsertCall
 from raybert.serving.faults import FaultKind, RequestError
 from raybert.serving.messages import (
@@ -28,6 +29,7 @@ from raybert.serving.messages import (
 )
 from raybert.serving.metrics import Counted
 from raybert.serving.preparing import Piece
+from raybert.serving.retriever import RetrieveCall
 from raybert.serving.stages import Gauges, summed
 
 _T = TypeVar("_T")
@@ -159,6 +161,18 @@ class RemoteModels:
         """Return one score a text, given the query and the text together."""
         scored: Scored = await ask(self._handle, "score", call)
         return scored
+
+
+class RemoteRetriever:
+    """A part of a leg behind a handle."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._handle = handle
+
+    async def retrieve(self, call: RetrieveCall) -> list[list[Hit]]:
+        """Return the part's best hits of every query."""
+        found: list[list[Hit]] = await ask(self._handle, "retrieve", call)
+        return found
 
 
 class RemoteSearch:
