@@ -42,11 +42,13 @@ def test_a_search_whose_leg_has_parts_answers_as_one_without(
     apart = Searcher(open_generations(indexes, {"demo": {"dense": parts}}), directory)
     whole = Searcher(open_generations(indexes), directory)
 
-    async def asked(searcher: Searcher) -> Any:
-        await searcher.pin()
-        return await searcher.search(SearchCall("demo", "capital of france", top_k=3))
+    async def asked(*searchers: Searcher) -> Any:
+        for searcher in searchers:
+            await searcher.pin()
+        call = SearchCall("demo", "capital of france", top_k=3)
+        return [await searcher.search(call) for searcher in searchers]
 
-    found, expected = run(asked(apart)), run(asked(whole))
+    found, expected = run(asked(apart, whole))
     assert found.hits == expected.hits
     assert found.generation == expected.generation
     assert np.diff([hit.score for hit in found.hits]).max() <= 0
