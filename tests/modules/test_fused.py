@@ -145,3 +145,29 @@ def test_a_row_with_a_value_that_is_no_number_stays_without_number() -> None:
     found = packed(x)
     assert torch.isnan(found).all(dim=1).tolist() == [False, True, False, True, True]
     assert torch.isfinite(found[[0, 2]]).all()
+
+
+@pytest.mark.parametrize(
+    "family", ["Bert", "Roberta", "XLMRoberta", "Electra", "DistilBert", "MPNet"]
+)
+@pytest.mark.parametrize("mask", [MASK, None])
+def test_a_classifier_asks_the_last_layer_for_first_tokens_only(
+    family: str, mask: torch.Tensor | None
+) -> None:
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{family}Config")(
+        vocab_size=10, intermediate_size=64, pad_token_id=1, num_labels=3, **SIZE
+    )
+    model = getattr(transformers, f"{family}ForSequenceClassification")(config).eval()
+    with torch.no_grad():
+        before = model(input_ids=IDS, attention_mask=mask).logits
+        assert fuse(model)
+        torch.testing.assert_close(
+            model(input_ids=IDS, attention_mask=mask).logits, before, atol=2e-6, rtol=0
+        )
+    (fused,) = [
+        part.forward
+        for part in model.modules()
+        if isinstance(part.__dict__.get("forward"), FusedForward)
+    ]
+    assert [type(layer).__name__ for layer in fused._packed[1]][-1] == "FirstTokenLayer"

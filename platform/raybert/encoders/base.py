@@ -29,8 +29,10 @@ from raybert.records import BatchUsage, TokenizedTexts
 
 Result = TypeVar("Result")
 
-CPU_TOKENS_PER_THREAD = 512
-"""Tokens for each thread: a larger batch's activations leave the core's cache."""
+LANE_TOKENS_PER_THREAD = 1024
+"""Tokens of a batch for each of its threads: a larger one's activations leave the core's cache."""
+FILE_TOKENS_PER_THREAD = 512
+"""The same for exported files, which have threads of their own."""
 GPU_TOKENS_PER_BATCH = 65536
 """Tokens: enough to keep a GPU's matrix units busy."""
 
@@ -168,9 +170,12 @@ class Encoder:
     @property
     def tokens_per_batch(self) -> int:
         """The token budget of a batch where none is asked for."""
-        if self.device.type == "cpu":
-            return CPU_TOKENS_PER_THREAD * torch.get_num_threads()
-        return GPU_TOKENS_PER_BATCH
+        if self.device.type != "cpu":
+            return GPU_TOKENS_PER_BATCH
+        threads = torch.get_num_threads()
+        if self.backend in (TORCH, TORCH_INT8):
+            return LANE_TOKENS_PER_THREAD * max(1, threads // self.batches_at_once)
+        return FILE_TOKENS_PER_THREAD * threads
 
     def save_pretrained(self, path: str | Path, *, card: ModelCard | None = None) -> Path:
         """Write the model as a Sentence Transformers folder, which is whole or not there.
@@ -289,9 +294,7 @@ class Encoder:
         Yields:
             the batch's rows, what `run` returned, and what the batch cost.
         """
-        lanes = lane_count() if self._has_lanes else 1
-        budget = tokens_per_batch or max(1, self.tokens_per_batch // lanes)
-        batches = list(self.batches(tokens, budget, max_texts))
+        batches = list(self.batches(tokens, tokens_per_batch, max_texts))
 
         def done(
             item: tuple[list[int], TokenizedTexts, BatchUsage],
@@ -299,13 +302,14 @@ class Encoder:
             rows, batch, usage = item
             return rows, run(batch), usage
 
-        results = side_by_side(done, batches) if lanes > 1 else map(done, batches)
+        results = side_by_side(done, batches) if self.batches_at_once > 1 else map(done, batches)
         yield from progress(results, len(batches), show=show_progress_bar)
 
     @property
-    def _has_lanes(self) -> bool:
-        """Whether batches may run side by side: exported files have threads of their own."""
-        return self.device.type == "cpu" and self.backend in (TORCH, TORCH_INT8)
+    def batches_at_once(self) -> int:
+        """How many batches run side by side: on a CPU several; exported files have own threads."""
+        beside = self.device.type == "cpu" and self.backend in (TORCH, TORCH_INT8)
+        return lane_count() if beside else 1
 
 
 @contextmanager

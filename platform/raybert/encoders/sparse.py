@@ -35,7 +35,7 @@ from raybert.modules import (
 from raybert.records import BatchUsage, TokenizedTexts
 
 LOGIT_BYTES = 256 * 1024 * 1024
-"""Bytes that the logits of one batch, [texts, tokens, V], may take."""
+"""Bytes that logits, [texts, tokens, V], may take, those of batches side by side together."""
 USAGE = """from raybert import SparseEncoder
 
 encoder = SparseEncoder("path/to/this/folder")
@@ -97,7 +97,8 @@ class SparseEncoder(EmbeddingEncoder):
     @property
     def tokens_per_batch(self) -> int:
         """The token budget of a batch, bounded by the bytes its logits take."""
-        held = LOGIT_BYTES // (self.get_embedding_dimension() * self.dtype.itemsize)
+        of_a_token = self.get_embedding_dimension() * self.dtype.itemsize
+        held = LOGIT_BYTES // (of_a_token * self.batches_at_once)
         return max(1, min(super().tokens_per_batch, held))
 
     def get_embedding_dimension(self) -> int:

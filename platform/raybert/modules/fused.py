@@ -100,23 +100,65 @@ class PackedLayer:
         attended = F.scaled_dot_product_attention(
             q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask
         )
-        flat = attended.transpose(1, 2).reshape(x.shape)
-        x = self.first_norm(self.output.added(flat, x))
+        return self._after(attended.transpose(1, 2).reshape(x.shape), x)
+
+    def _after(self, attended: Tensor, x: Tensor) -> Tensor:
+        """Run all that follows attention, token by token."""
+        x = self.first_norm(self.output.added(attended, x))
         y: Tensor = self.second_norm(self.down.added(self.up.activated(x, self.activation), x))
         return y
+
+
+class FirstTokenLayer(PackedLayer):
+    """A last layer of which only each text's first token is asked: the others are keys and values.
+
+    It spares ten twelfths of the layer's products.
+    """
+
+    def __init__(
+        self, layer: Layer, heads: int, activation: tuple[str, str], packed: Packed
+    ) -> None:
+        super().__init__(layer, heads, activation, packed)
+        self.qkv = packed(layer.query)
+        self.kv = packed(layer.key, layer.value)
+
+    def __call__(self, x: Tensor, texts: int, mask: Tensor | None) -> Tensor:
+        """Return the first tokens [B, D]."""
+        first = x.view(texts, -1, x.shape[1])[:, 0].contiguous()
+        k, v = self.kv(x).view(texts, -1, 2, self.heads, x.shape[1] // self.heads).unbind(2)
+        q = self.qkv(first).view(texts, 1, self.heads, -1)
+        attended = F.scaled_dot_product_attention(
+            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2),
+            attn_mask=None if mask is None else mask[:, :, :1],
+        )  # fmt: skip
+        return self._after(attended.transpose(1, 2).reshape(first.shape), first)
 
 
 class FusedForward:
     """Stands in for a stack's `forward`: fused where that is possible, the stack's own elsewhere.
 
     Weights that were changed (training, loading, moving) are packed anew, by their versions.
+
+    Args:
+        stack: the stack of layers.
+        config: its model's configuration.
+        parts: names the parts of a layer.
+        packed: how linear layers are packed.
+        first_only: all that follows reads each text's first token; only that is given then.
     """
 
     def __init__(
-        self, stack: Any, config: Any, parts: Callable[[Any], Layer], packed: Packed = PackedLinear
+        self,
+        stack: Any,
+        config: Any,
+        parts: Callable[[Any], Layer],
+        packed: Packed = PackedLinear,
+        *,
+        first_only: bool = False,
     ) -> None:
         self.stack = stack
         self.pack = packed
+        self.first_only = first_only
         self.heads: int = config.num_attention_heads
         self.activation = ACTIVATIONS[_activation(config)]
         self.parts = parts
@@ -134,7 +176,8 @@ class FusedForward:
         x = hidden_states.reshape(-1, width)
         for layer in self._layers():
             x = layer(x, texts, mask)
-        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=x.view_as(hidden_states))
+        found = x.view(texts, -1, width)
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=found)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_packed": None}
@@ -178,7 +221,11 @@ class FusedForward:
         state, packed = versions(self.stack), self._packed
         if packed is None or packed[0] != state:
             layers = [self.parts(layer) for layer in self.stack.layer]
-            built = [PackedLayer(one, self.heads, self.activation, self.pack) for one in layers]
+            kinds = [PackedLayer] * len(layers)
+            if self.first_only:
+                kinds[-1] = FirstTokenLayer
+            how = (self.heads, self.activation, self.pack)
+            built = [kind(layer, *how) for kind, layer in zip(kinds, layers, strict=True)]
             packed = self._packed = (state, built)
         return packed[1]
 
@@ -200,6 +247,9 @@ def fuse(model: nn.Module, packed: Packed = PackedLinear) -> bool:
         model: the transformers model.
         packed: how its linear layers are packed: in float32, or in int8.
 
+    The heads of sequence classification read the first token: of the others the last layer makes
+    keys and values only.
+
     Returns:
         Whether there is such a stack. Training, GPUs and other formats are not affected.
     """
@@ -209,7 +259,8 @@ def fuse(model: nn.Module, packed: Packed = PackedLinear) -> bool:
         name = f"{type(module).__module__}.{type(module).__qualname__}"
         config: Any = getattr(model, "config", None)
         if name in STACKS and _activation(config) in ACTIVATIONS and not _recorded(config):
-            module.forward = FusedForward(module, config, STACKS[name], packed)
+            first = type(model).__name__.endswith("ForSequenceClassification")
+            module.forward = FusedForward(module, config, STACKS[name], packed, first_only=first)
             return True
     return False
 
