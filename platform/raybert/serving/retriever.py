@@ -12,6 +12,7 @@ from raybert.artifacts import read_manifest
 from raybert.errors import ArtifactError
 from raybert.index import Index, open_index
 from raybert.index.live import is_live
+from raybert.index.open import DOCUMENTS
 from raybert.index.queries import Queries
 from raybert.index.search import merged
 from raybert.records import Hit
@@ -64,7 +65,7 @@ class Retriever:
         """
         if is_live(uri):
             raise ArtifactError(f"index {uri}: a live index has no retriever of its own yet")
-        shards = sum(each.file.startswith("documents/") for each in read_manifest(uri).shards)
+        shards = sum(each.file.startswith(f"{DOCUMENTS}/") for each in read_manifest(uri).shards)
         if parts > shards:
             raise ArtifactError(f"index {uri}: {shards} shard(s) cannot be shared by {parts} parts")
         return cls(open_index(uri, only=range(part, shards, parts)))
