@@ -86,13 +86,16 @@ class PackedLayer:
     def __init__(
         self, layer: Layer, heads: int, activation: tuple[str, str], packed: Packed
     ) -> None:
-        self.qkv = packed(layer.query, layer.key, layer.value)
+        self._pack_attention(layer, packed)
         self.output = packed(layer.output)
         self.up = packed(layer.up)
         self.down = packed(layer.down)
         self.first_norm, self.second_norm = layer.first_norm, layer.second_norm
         self.heads = heads
         self.activation = activation
+
+    def _pack_attention(self, layer: Layer, packed: Packed) -> None:
+        self.qkv = packed(layer.query, layer.key, layer.value)
 
     def __call__(self, x: Tensor, texts: int, mask: Tensor | None) -> Tensor:
         """Run attention and feed-forward, each with its residual and norm."""
@@ -115,18 +118,15 @@ class FirstTokenLayer(PackedLayer):
     It spares ten twelfths of the layer's products.
     """
 
-    def __init__(
-        self, layer: Layer, heads: int, activation: tuple[str, str], packed: Packed
-    ) -> None:
-        super().__init__(layer, heads, activation, packed)
-        self.qkv = packed(layer.query)
+    def _pack_attention(self, layer: Layer, packed: Packed) -> None:
+        self.query = packed(layer.query)
         self.kv = packed(layer.key, layer.value)
 
     def __call__(self, x: Tensor, texts: int, mask: Tensor | None) -> Tensor:
         """Return the first tokens [B, D]."""
         first = x.view(texts, -1, x.shape[1])[:, 0].contiguous()
         k, v = self.kv(x).view(texts, -1, 2, self.heads, x.shape[1] // self.heads).unbind(2)
-        q = self.qkv(first).view(texts, 1, self.heads, -1)
+        q = self.query(first).view(texts, 1, self.heads, -1)
         attended = F.scaled_dot_product_attention(
             q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2),
             attn_mask=None if mask is None else mask[:, :, :1],
