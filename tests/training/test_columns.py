@@ -9,8 +9,8 @@ import pytest
 
 from raybert.errors import InputError
 from raybert.training.columns import shaped, tension_pairs
-from raybert.training.data import open_data
 from raybert.training.data_settings import DataSettings, MixtureSettings
+from raybert.training.opening import open_data
 
 TABLE = pa.table(
     {

@@ -19,8 +19,9 @@ from raybert.losses import (
     MultipleNegativesRankingLoss,
     SoftmaxLoss,
 )
-from raybert.training.data import TrainingData, label_tensor, open_data
+from raybert.training.data import TrainingData, label_tensor
 from raybert.training.data_settings import DataSettings
+from raybert.training.opening import open_data
 
 TABLE = pa.table({"q": ["a", "b", "c"], "p": ["d", "e", "f"], "y": [1, 0, 1]})
 COLUMNS = {"anchor": "q", "positive": "p"}

@@ -13,8 +13,9 @@ import torch
 from raybert.encoders import CrossEncoder, DenseEncoder
 from raybert.errors import ArtifactError, InputError, SettingsError
 from raybert.losses import LabelKind
-from raybert.training.data import TrainingData, open_data
+from raybert.training.data import TrainingData
 from raybert.training.data_settings import DataSettings
+from raybert.training.opening import open_data
 from raybert.training.teaching import shallow_student, teach, teachers_loss
 
 Small = Callable[..., Path]

@@ -7,7 +7,6 @@ in flight is a handful of shards, however large the corpus.
 from __future__ import annotations
 
 import functools
-import logging
 import pickle
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +18,7 @@ import ray
 import ray.data
 
 from raybert.artifacts import Folder
-from raybert.corpus.cluster import cluster_size, connect
+from raybert.corpus.cluster import cluster_size, connect, quiet_data
 from raybert.corpus.columns import open_columns
 from raybert.corpus.encoding import Encoding
 from raybert.corpus.plan import Plan, Receipt, ShardPlan, reading_units
@@ -132,12 +131,9 @@ def _one_shard_a_block() -> None:
     Its look at a worker's memory every second is left out: it stops the worker's threads meanwhile,
     and cost a twentieth of two cores.
     """
-    context = ray.data.DataContext.get_current()
+    context = quiet_data()
     context.target_max_block_size = 1
     context.memory_usage_poll_interval_s = None
-    context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
 
 
 def _resources(encoding: Encoding, workers: int) -> dict[str, float]:

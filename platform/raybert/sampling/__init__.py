@@ -10,7 +10,7 @@ from raybert.sampling.mixing import (
     RoundRobinBatchSampler,
 )
 from raybert.sampling.no_duplicates import NoDuplicatesBatchSampler
-from raybert.sampling.shuffled import ShuffledBatchSampler
+from raybert.sampling.shuffled import ShuffledBatchSampler, WindowedBatchSampler
 
 __all__ = [
     "BATCH_SAMPLERS",
@@ -24,6 +24,7 @@ __all__ = [
     "RankBatches",
     "RoundRobinBatchSampler",
     "ShuffledBatchSampler",
+    "WindowedBatchSampler",
     "choose_sampler",
     "hash_cells",
     "mix_samplers",

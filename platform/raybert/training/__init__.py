@@ -6,12 +6,13 @@
 
 from raybert.training.build import Job, make_training
 from raybert.training.cached_step import EMBEDDING, StepLoss, cached_step, plain_step
-from raybert.training.data import TrainingData, open_data
+from raybert.training.data import TrainingData
 from raybert.training.data_settings import DataSettings, LossSettings, MixtureSettings
 from raybert.training.gather import GatheredLoss, gather_rows
 from raybert.training.launch import train_job
 from raybert.training.loop import train
 from raybert.training.mini_batches import MiniBatches, Rows, TensorRows
+from raybert.training.opening import open_data
 from raybert.training.saving import Outcome, finish_model, inputs_of
 from raybert.training.settings import (
     BatchSettings,

@@ -21,11 +21,12 @@ from raybert.modules import locate_model
 from raybert.sampling import BatchSampler, RankBatches
 from raybert.training.checkpoint import Checkpoints, seed_all
 from raybert.training.companions import told
-from raybert.training.data import TrainingData, open_data
+from raybert.training.data import TrainingData
 from raybert.training.evaluators import open_evaluator
 from raybert.training.feed import Feed, make_feed
 from raybert.training.gather import world_size
 from raybert.training.mini_batches import MiniBatches
+from raybert.training.opening import open_data
 from raybert.training.optimizer import Schedule, make_optimizer
 from raybert.training.prepare import prepare
 from raybert.training.ranks import rank, same_weights

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.json as pa_json
 import torch
 from torch import Tensor
 
-from raybert.artifacts import hash_bytes
-from raybert.corpus.sources import find_files, open_file, open_parquet
+from raybert.artifacts import fingerprint, hash_bytes
 from raybert.errors import InputError
 from raybert.losses import LabelKind, Loss, check_columns, check_labels, pad_labels
 from raybert.losses.choose import LABEL_COLUMNS
-from raybert.training.columns import is_list, is_text, shaped
-from raybert.training.data_settings import DataSettings, MixtureSettings
+from raybert.training.columns import is_list, is_text
 from raybert.training.joined_texts import JoinedTexts
-
-DATASETS_FILE = "dataset_info.json"
-"""The file by which a folder of the `datasets` library is known."""
 
 
 class TrainingData:
@@ -70,7 +62,12 @@ class TrainingData:
         }
 
     def __len__(self) -> int:
-        return sum(len(part.table) for part in self.parts)
+        return len(self.table) + sum(len(part) for part in self.parts[1:])
+
+    def close(self) -> None:
+        """Let go what reading ahead holds."""
+        for part in self.parts[1:]:
+            part.close()
 
     def texts(self, column: str, rows: Sequence[int]) -> list[Any]:
         """Return a column's texts, or pictures, at `rows`."""
@@ -120,59 +117,20 @@ class TrainingData:
     @property
     def fingerprint(self) -> str:
         """Content hash of columns and rows of all parts, and of the texts ids stand for."""
-        tables = [part.table for part in self.parts] + [
-            pa.table({"id": joined.ids, "text": joined.texts})
-            for part in self.parts
-            for joined in part.joined.values()
+        tables = [self.table] + [
+            pa.table({"id": joined.ids, "text": joined.texts}) for joined in self.joined.values()
         ]
         sink = pa.BufferOutputStream()
         for table in tables:
             with pa.ipc.new_stream(sink, table.schema) as writer:
                 writer.write_table(table.combine_chunks())
-        return hash_bytes(memoryview(sink.getvalue()))
+        own = hash_bytes(memoryview(sink.getvalue()))
+        return self.with_parts(own)
 
-
-def open_data(settings: DataSettings, where: str = "data") -> TrainingData:
-    """Read the rows that settings name.
-
-    Raises:
-        InputError: no such file or column, unreadable, empty, or without text.
-    """
-    told = f"{where} {', '.join(settings.files)}"
-    joined = {
-        column: JoinedTexts(table.column(texts.id_column), table.column(texts.text_column), name)
-        for column, texts in settings.texts.items()
-        for name in [f"{where}.texts.{column} {', '.join(texts.files)}"]
-        for table in [_with_columns(texts.files, name, (texts.id_column, texts.text_column))]
-    }
-    further = settings.also if isinstance(settings, MixtureSettings) else {}
-    also = [open_data(part, f"{where}.also.{name}") for name, part in further.items()]
-    table = shaped(read_rows(settings.files, told), settings, told)
-    data = TrainingData(table, told, joined, also, settings.images)
-    for setting in ("prompts", "routes", "texts", "images"):
-        for column in getattr(settings, setting):
-            if column not in data.columns:
-                raise InputError(
-                    f"{told}: no column {column!r} for data.{setting}; there are "
-                    f"{', '.join(data.columns)}"
-                )
-    return data
-
-
-def read_rows(files: Sequence[str], where: str) -> pa.Table:
-    """Read files, folders and globs as one table.
-
-    Raises:
-        InputError: there is no such file, or it cannot be read.
-    """
-    try:
-        return pa.concat_tables(
-            [part for name in files for part in _tables(name)], promote_options="default"
-        )
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise InputError(f"{where}: cannot be read: {str(error).splitlines()[0]}") from None
+    def with_parts(self, own: str) -> str:
+        """Join the content hash of these rows with those of further datasets."""
+        rest = [part.fingerprint for part in self.parts[1:]]
+        return fingerprint([own, *rest]) if rest else own
 
 
 def label_tensor(values: Sequence[Any], kind: LabelKind, where: str = "the data") -> Tensor:
@@ -193,42 +151,6 @@ def label_tensor(values: Sequence[Any], kind: LabelKind, where: str = "the data"
             f"{str(values[0])[:40]!r}"
         ) from None
     return labels.float() if labels.is_floating_point() else labels.long()
-
-
-def _tables(name: str) -> list[pa.Table]:
-    """Return the tables of a path, folder or glob."""
-    if (Path(name) / DATASETS_FILE).is_file():
-        from datasets import load_from_disk
-
-        found: pa.Table = load_from_disk(name).with_format("arrow")[:]
-        return [found]
-    return [_table(uri, kind) for uri, kind, _ in find_files([name])]
-
-
-def _table(uri: str, kind: str) -> pa.Table:
-    """Return one file's rows."""
-    if kind == "parquet":
-        return open_parquet(uri).read()
-    if kind == "text":
-        raise InputError(f"{uri}: Parquet, JSONL, CSV or TSV is expected, not plain text")
-    with open_file(uri) as file:
-        if kind == "jsonl":
-            return pa_json.read_json(file)
-        dialect = pa_csv.ParseOptions(
-            delimiter="\t" if kind == "tsv" else ",", newlines_in_values=True
-        )
-        return pa_csv.read_csv(file, parse_options=dialect)
-
-
-def _with_columns(files: Sequence[str], where: str, needed: Sequence[str]) -> pa.Table:
-    """Read a table that must have some columns."""
-    table = read_rows(files, where)
-    for name in needed:
-        if name not in table.column_names:
-            raise InputError(
-                f"{where}: no column {name!r}; the columns are {', '.join(table.column_names)}"
-            )
-    return table
 
 
 def _check_cells(column: pa.ChunkedArray, name: str, where: str, *, image: bool) -> None:

@@ -16,8 +16,8 @@ from raybert.evaluation import (
     TranslationEvaluator,
     read_qrels,
 )
-from raybert.training.data import open_data
 from raybert.training.data_settings import DataSettings
+from raybert.training.opening import open_data
 from raybert.training.settings import EvaluationSettings
 
 

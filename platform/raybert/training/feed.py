@@ -29,7 +29,7 @@ from raybert.modules import (
     read_checkpoint,
 )
 from raybert.modules.decoder import Decoder
-from raybert.sampling import BatchSampler, choose_sampler, mix_samplers
+from raybert.sampling import BatchSampler, WindowedBatchSampler, choose_sampler, mix_samplers
 from raybert.training.collate import Collate, MixedCollate
 from raybert.training.companions import DecodedLoss, PartLosses, TwinLoss
 from raybert.training.data import TrainingData
@@ -37,6 +37,7 @@ from raybert.training.data_settings import DataSettings, LossSettings
 from raybert.training.gather import GatheredLoss
 from raybert.training.mini_batches import Pictures
 from raybert.training.settings import TrainingSettings
+from raybert.training.streamed import StreamedData
 
 TWINS = (ContrastiveTensionLoss, ContrastiveTensionLossInBatchNegatives)
 """Losses over two copies of the model."""
@@ -194,6 +195,13 @@ def _pictures(data: TrainingData, encoder: Encoder) -> Callable[[Sequence[Any]],
 def _sampler(settings: TrainingSettings, data: TrainingData, world: int) -> BatchSampler:
     """Return the batches of one dataset."""
     batch = settings.batch
+    if isinstance(data, StreamedData):
+        if batch.sampler != "batch_sampler":
+            raise SettingsError(f"data.window: batch.sampler {batch.sampler} needs all rows")
+        drop_last, stream = batch.drop_last or world > 1, data.stream
+        return WindowedBatchSampler(
+            stream.rows, stream.window, batch.size, drop_last, settings.seed
+        )
     columns = {name: data.table.column(name).to_pylist() for name in data.table.column_names}
     texts = {name: values for name, values in columns.items() if name != data.label}
     return choose_sampler(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from raybert.training.build import Job, make_training
 from raybert.training.companions import told
 from raybert.training.data import TrainingData
 from raybert.training.loop import MAIN, train
+from raybert.training.opening import open_data
 from raybert.training.ranks import on_first
 from raybert.training.saving import Outcome, save_model
 from raybert.training.settings import ScaleSettings, TrainingSettings
@@ -39,13 +41,14 @@ def train_job(job: Job, data: TrainingData, run: Run) -> Outcome:
     """
     scale = job.settings.scale
     if scale.workers:
+        data.close()
         return _on_ray(job, run)
     if scale.threads is not None:
         set_threads(scale.threads)
     return _train(job, run, data)
 
 
-def _train(job: Job, run: Run, data: TrainingData | None = None) -> Outcome:
+def _train(job: Job, run: Run, data: TrainingData) -> Outcome:
     """Train on this rank; rank 0 records and saves."""
     training = make_training(job, data)
     training.log = lambda values, step: run.metrics(values, step)
@@ -75,7 +78,7 @@ def _on_ray(job: Job, run: Run) -> Outcome:
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    connect()
+    connect(dashboard=True)
     scale = job.settings.scale
     gpu = scale.device.startswith("cuda") or (scale.device == "auto" and cluster_size()[1] > 0)
     plain = TrainingSettings(**job.settings.model_dump(include=set(TrainingSettings.model_fields)))
@@ -131,7 +134,9 @@ def _worker(config: Mapping[str, Any]) -> Outcome:
     first = ray.train.get_context().get_world_rank() == 0
     run = reopen_run(*config["run"]) if first else Run(NullStore(), None)
     try:
-        return _train(config["job"], run)
+        job: Job = config["job"]
+        with closing(open_data(job.settings.data)) as data:
+            return _train(job, run, data)
     except RaybertError as error:
         return Outcome(fault=fault(error))
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from raybert.artifacts import Folder, finished
@@ -12,8 +13,9 @@ from raybert.evaluation.report import draw_png
 from raybert.tracking import Run, Usage
 from raybert.tracking import job as tracked
 from raybert.training.build import Job
-from raybert.training.data import TrainingData, open_data
+from raybert.training.data import TrainingData
 from raybert.training.launch import train_job
+from raybert.training.opening import open_data
 from raybert.training.plots import training_plots
 from raybert.training.saving import Outcome, finish_model, inputs_of
 
@@ -38,8 +40,13 @@ def run_training(job: Job, kind: str) -> str:
         ArtifactError: something else lies there.
         RaybertError: another fault of the user's.
     """
+    with closing(open_data(job.settings.data)) as data:
+        return _run(job, kind, data)
+
+
+def _run(job: Job, kind: str, data: TrainingData) -> str:
+    """Train on these rows, if that is not done."""
     settings = job.settings
-    data = open_data(settings.data)
     if (done := finished(Folder(settings.out))) is not None:
         if done.details.get("training") != job.signature(data):
             raise ArtifactError(f"{settings.out}: holds something else that is finished")
