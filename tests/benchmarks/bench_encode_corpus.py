@@ -34,6 +34,7 @@ from raybert.corpus import (
     scan_pieces,
     share_out,
 )
+from raybert.corpus.cluster import quiet_data
 from raybert.devices import cpu_count, set_threads
 from raybert.modules import locate_model
 
@@ -66,6 +67,7 @@ def bare_loop(encoding: Encoding, path: Path, rows_per_shard: int) -> tuple[floa
 def start_ray() -> None:
     """Start Ray, and what Ray Data keeps running for all datasets of a cluster."""
     connect()
+    quiet_data()
     pool = ray.data.ActorPoolStrategy(size=1)
     ray.data.range(1).map_batches(_Unchanged, compute=pool, num_cpus=0.1).materialize()
 

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
+from raybert import DenseEncoder
 from raybert.encoders.lanes import lane_count, side_by_side
+from raybert.records import TokenizedTexts
 
 
 @pytest.fixture(autouse=True)
@@ -21,12 +24,11 @@ def test_in_order_with_the_threads_shared_out() -> None:
     met = threading.Barrier(2, timeout=60)
 
     def run(item: int) -> tuple[int, int]:
-        if item:  # the first runs alone; these two must run at the same time
-            met.wait()
+        met.wait()
         return item, torch.get_num_threads()
 
     assert lane_count() == 2
-    assert list(side_by_side(run, [0, 1, 2])) == [(0, 2), (1, 1), (2, 1)]
+    assert list(side_by_side(run, [0, 1, 2, 3])) == [(0, 1), (1, 1), (2, 1), (3, 1)]
     assert torch.get_num_threads() == 2, "the caller keeps its own"
 
 
@@ -48,3 +50,18 @@ def test_a_fault_is_raised_and_the_lanes_live_on() -> None:
 def test_none_and_one() -> None:
     assert list(side_by_side(float, [])) == []
     assert list(side_by_side(lambda item: torch.get_num_threads(), [7])) == [2]
+
+
+def test_small_work_is_cut_for_all_lanes(minilm: Path) -> None:
+    encoder = DenseEncoder(minilm, device="cpu")
+
+    def cut(*lengths: int) -> list[list[int]]:
+        tokens = TokenizedTexts([[5] * length for length in lengths])
+        return [[lengths[row] for row in rows] for rows, _, _ in encoder.batches(tokens)]
+
+    assert cut(18, 18, 18, 18) == [[18] * 4]  # less than 64 tokens a lane
+    assert cut(*[18] * 9) == [[18] * 5, [18] * 4]
+    assert cut(40, 30, 20, 10, 10, 10, 8) == [[40, 30], [20, 10, 10, 10, 8]]
+    assert cut(200, 20, 20) == [[200], [20, 20]]
+    assert [len(rows) for rows in cut(*[100] * 25)] == [7, 7, 7, 4]  # two batches a lane
+    assert [len(rows) for rows in cut(*[100] * 500)][:3] == [10, 10, 10]

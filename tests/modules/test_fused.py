@@ -38,7 +38,7 @@ def test_fused_is_the_same_function(activation: str, mask: torch.Tensor | None) 
     assert fuse(model)
     seen = MASK.bool() if mask is not None else torch.ones_like(MASK).bool()
     torch.testing.assert_close(hidden(model, mask)[seen], before[seen], atol=2e-6, rtol=0)
-    assert model.encoder.forward._packed is not None
+    assert model.encoder.forward.layers.made is not None
 
 
 def test_changed_weights_are_packed_anew() -> None:
@@ -60,14 +60,14 @@ def test_training_uses_the_stacks_own_forward() -> None:
     out = model(input_ids=IDS, attention_mask=MASK).last_hidden_state
     out.sum().backward()
     assert model.encoder.layer[0].attention.self.query.weight.grad is not None
-    assert model.encoder.forward._packed is None
+    assert model.encoder.forward.layers.made is None
 
 
 def test_other_formats_and_outputs_use_the_stacks_own_forward() -> None:
     model = bert().to(torch.bfloat16)
     fuse(model)
     assert hidden(model).dtype == torch.bfloat16
-    assert model.encoder.forward._packed is None
+    assert model.encoder.forward.layers.made is None
     recording = bert(output_hidden_states=True)
     assert not fuse(recording)
 
@@ -97,7 +97,7 @@ def test_copies_and_pickles_carry_no_packed_weights() -> None:
     assert twin.encoder.forward.stack is twin.encoder
     again = pickle.loads(pickle.dumps(model))
     for one in (twin, again):
-        assert one.encoder.forward._packed is None
+        assert one.encoder.forward.layers.made is None
         assert torch.equal(hidden(one), before)
 
 
@@ -170,4 +170,4 @@ def test_a_classifier_asks_the_last_layer_for_first_tokens_only(
         for part in model.modules()
         if isinstance(part.__dict__.get("forward"), FusedForward)
     ]
-    assert [type(layer).__name__ for layer in fused._packed[1]][-1] == "FirstTokenLayer"
+    assert [type(layer).__name__ for layer in fused.layers()][-1] == "FirstTokenLayer"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ Result = TypeVar("Result")
 
 LANE_TOKENS_PER_THREAD = 1024
 """Tokens of a batch for each of its threads: a larger one's activations leave the core's cache."""
+LEAST_LANE_TOKENS = 64
+"""Tokens of a batch that is worth a thread of its own."""
 FILE_TOKENS_PER_THREAD = 512
 """The same for exported files, which have threads of their own."""
 GPU_TOKENS_PER_BATCH = 65536
@@ -268,10 +271,19 @@ class Encoder:
     ) -> Iterator[tuple[list[int], TokenizedTexts, BatchUsage]]:
         """Share tokens out into batches of similar length: (rows, their tokens, their cost)."""
         lengths = tokens.lengths
-        for rows in token_batches(lengths, tokens_per_batch or self.tokens_per_batch, max_texts):
+        budget = tokens_per_batch or self._budget(lengths)
+        for rows in token_batches(lengths, budget, max_texts):
             longest = lengths[rows[0]]
             usage = BatchUsage(sum(lengths[row] for row in rows), longest * len(rows))
             yield rows, tokens.take(rows), usage
+
+    def _budget(self, lengths: Sequence[int]) -> int:
+        """Return the tokens of a batch such that side by side all end at about the same time."""
+        most, lanes, tokens = self.tokens_per_batch, self.batches_at_once, sum(lengths)
+        if lanes == 1 or tokens < lanes * LEAST_LANE_TOKENS:
+            return most
+        batches = lanes * math.ceil(tokens / (lanes * most))
+        return min(most, math.ceil(tokens / batches) + max(lengths) - 1)
 
     def run_batches(
         self,

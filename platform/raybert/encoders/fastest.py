@@ -11,7 +11,14 @@ import torch
 
 from raybert.errors import ModelError
 from raybert.modules import ModuleSequence, Text, Transformer, locate_model, read_checkpoint
-from raybert.modules.backends import TORCH, TORCH_INT8, Runner, available_backends
+from raybert.modules.backends import (
+    TORCH,
+    TORCH_INT8,
+    TORCH_UNPADDED,
+    Runner,
+    available_backends,
+)
+from raybert.modules.unpadded import HALVES
 
 if TYPE_CHECKING:
     from raybert.encoders.base import Encoder
@@ -66,9 +73,16 @@ def check_backend(
     """Refuse a back end that would not run anything of a model, or not in its own format.
 
     Raises:
-        ModelError: the device is no CPU, the format is not float32, or there is no transformer.
+        ModelError: device or format are not those of the back end, or there is no transformer.
     """
     if backend == TORCH:
+        return
+    if backend == TORCH_UNPADDED:
+        if device.type != "cuda" or dtype not in HALVES:
+            raise ModelError(
+                f"backend {backend!r} computes on a GPU in bfloat16 or float16, not on "
+                f"{str(device)!r} in {str(dtype).removeprefix('torch.')}"
+            )
         return
     if device.type != "cpu" or dtype != torch.float32:
         raise ModelError(

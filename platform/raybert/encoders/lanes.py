@@ -32,7 +32,7 @@ def lane_count() -> int:
 def side_by_side(run: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     """Apply `run` to items, several at once; results in the order of the items.
 
-    The first runs alone, with all threads: what is prepared on first use is prepared once.
+    One alone has all threads.
 
     Args:
         run: must be safe to call from several threads.
@@ -41,10 +41,10 @@ def side_by_side(run: Callable[[Item], Result], items: Sequence[Item]) -> Iterat
     Yields:
         what `run` returned; its exception, if it raised one, and then no more.
     """
-    yield from map(run, items[:1])
     if len(items) > 1:
-        lanes = _lanes(lane_count(), torch.get_num_threads(), os.getpid())
-        yield from lanes.map(run, items[1:])
+        yield from _lanes(lane_count(), torch.get_num_threads(), os.getpid()).map(run, items)
+    else:
+        yield from map(run, items)
 
 
 @functools.lru_cache(maxsize=4)

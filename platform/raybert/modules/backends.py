@@ -23,6 +23,9 @@ from raybert.modules.module import Opening
 
 TORCH = "torch"
 TORCH_INT8 = "torch:int8"
+TORCH_UNPADDED = "torch:unpadded"
+OWN = (TORCH, TORCH_INT8, TORCH_UNPADDED)
+"""Back ends that need no exported file."""
 """torch with the stack's products in eight bits, packed when the model is opened."""
 AUTO = "auto"
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
@@ -134,7 +137,7 @@ def exported_file(folder: Path, backend: str) -> tuple[str, Path]:
     """
     engine, _, name = backend.partition(":")
     if engine not in SUFFIXES:
-        known = ", ".join([TORCH, TORCH_INT8, *SUFFIXES, AUTO])
+        known = ", ".join([*OWN, *SUFFIXES, AUTO])
         raise ModelError(f"backend {backend!r}: allowed are {known}, and ENGINE:FILE")
     found = {path.name: path for path in _files(folder, engine)}
     if not name:

@@ -10,74 +10,15 @@ Shapes: B batch, T tokens, D width, H heads.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from raybert.errors import ModelError
-from raybert.modules.packed import FusedLinear, Packed, PackedLinear, QuantizedLinear, versions
-
-ACTIVATIONS = {
-    "gelu": ("gelu", "none"),
-    "gelu_new": ("gelu", "tanh"),
-    "gelu_pytorch_tanh": ("gelu", "tanh"),
-    "relu": ("relu", ""),
-}
-"""A configuration's activation to oneDNN's name and variant."""
-
-
-class Layer(NamedTuple):
-    """The parts of one post-norm layer, whatever its architecture calls them."""
-
-    query: nn.Linear
-    key: nn.Linear
-    value: nn.Linear
-    output: nn.Linear
-    first_norm: nn.LayerNorm
-    up: nn.Linear
-    down: nn.Linear
-    second_norm: nn.LayerNorm
-
-
-def _bert(layer: Any) -> Layer:
-    """Name the parts of a BERT, RoBERTa, XLM-R, CamemBERT or ELECTRA layer."""
-    attention, merged = layer.attention.self, layer.attention.output
-    return Layer(
-        attention.query, attention.key, attention.value, merged.dense, merged.LayerNorm,
-        layer.intermediate.dense, layer.output.dense, layer.output.LayerNorm,
-    )  # fmt: skip
-
-
-def _mpnet(layer: Any) -> Layer:
-    """Name the parts of an MPNet layer."""
-    attention = layer.attention.attn
-    return Layer(
-        attention.q, attention.k, attention.v, attention.o, layer.attention.LayerNorm,
-        layer.intermediate.dense, layer.output.dense, layer.output.LayerNorm,
-    )  # fmt: skip
-
-
-def _distilbert(layer: Any) -> Layer:
-    """Name the parts of a DistilBERT layer."""
-    attention = layer.attention
-    return Layer(
-        attention.q_lin, attention.k_lin, attention.v_lin, attention.out_lin,
-        layer.sa_layer_norm, layer.ffn.lin1, layer.ffn.lin2, layer.output_layer_norm,
-    )  # fmt: skip
-
-
-STACKS: dict[str, Callable[[Any], Layer]] = {
-    "transformers.models.bert.modeling_bert.BertEncoder": _bert,
-    "transformers.models.camembert.modeling_camembert.CamembertEncoder": _bert,
-    "transformers.models.distilbert.modeling_distilbert.Transformer": _distilbert,
-    "transformers.models.electra.modeling_electra.ElectraEncoder": _bert,
-    "transformers.models.mpnet.modeling_mpnet.MPNetEncoder": _mpnet,
-    "transformers.models.roberta.modeling_roberta.RobertaEncoder": _bert,
-    "transformers.models.xlm_roberta.modeling_xlm_roberta.XLMRobertaEncoder": _bert,
-}
-"""Class of a stack of layers to the names of a layer's parts."""
+from raybert.modules.packed import FusedLinear, OfWeights, Packed, PackedLinear, QuantizedLinear
+from raybert.modules.stacks import Layer, StackForward, find_stack
 
 
 class PackedLayer:
@@ -134,8 +75,8 @@ class FirstTokenLayer(PackedLayer):
         return self._after(attended.transpose(1, 2).reshape(first.shape), first)
 
 
-class FusedForward:
-    """Stands in for a stack's `forward`: fused where that is possible, the stack's own elsewhere.
+class FusedForward(StackForward):
+    """The stack with its weights packed for a CPU.
 
     Weights that were changed (training, loading, moving) are packed anew, by their versions.
 
@@ -156,46 +97,23 @@ class FusedForward:
         *,
         first_only: bool = False,
     ) -> None:
-        self.stack = stack
+        super().__init__(stack, config, parts)
         self.pack = packed
         self.first_only = first_only
-        self.heads: int = config.num_attention_heads
-        self.activation = ACTIVATIONS[_activation(config)]
-        self.parts = parts
-        self._packed: tuple[Any, list[PackedLayer]] | None = None
+        self.layers = OfWeights(stack, self._pack_layers)
 
-    def __call__(self, hidden_states: Tensor, attention_mask: Any = None, **options: Any) -> Any:
-        """Run the stack over [B, T, D]."""
-        from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
+    def _run(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Run the packed layers over flat tokens."""
+        texts, _, width = x.shape
+        one = self._mask(x, mask)
+        flat = x.reshape(-1, width)
+        for layer in self.layers():
+            flat = layer(flat, texts, one)
+        return flat.view(texts, -1, width)
 
-        if not self._possible(hidden_states, attention_mask, options):
-            options["attention_mask"] = attention_mask
-            return type(self.stack).forward(self.stack, hidden_states, **options)
-        texts, _, width = hidden_states.shape
-        mask = self._mask(hidden_states, attention_mask)
-        x = hidden_states.reshape(-1, width)
-        for layer in self._layers():
-            x = layer(x, texts, mask)
-        found = x.view(texts, -1, width)
-        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=found)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_packed": None}
-
-    def _possible(self, x: Tensor, mask: Any, options: dict[str, Any]) -> bool:
-        """Tell whether this call is plain inference on a CPU in float32."""
-        return (
-            not torch.is_grad_enabled()
-            and not self.stack.training
-            and x.device.type == "cpu"
-            and x.dtype == torch.float32
-            and (mask is None or (isinstance(mask, Tensor) and mask.ndim == 4))
-            and not options.get("output_attentions")
-            and not options.get("output_hidden_states")
-            and options.get("past_key_values") is None
-            and options.get("encoder_hidden_states") is None
-            and self._plain()
-        )
+    def _fits(self, x: Tensor) -> bool:
+        """Tell whether this is a CPU's float32, and no adapter takes the place of a layer."""
+        return x.device.type == "cpu" and x.dtype == torch.float32 and self._plain()
 
     def _plain(self) -> bool:
         """Tell whether every part is the layer it seems; an adapter puts others in their place."""
@@ -216,18 +134,14 @@ class FusedForward:
         bias: Tensor = self.stack.compute_position_bias(x[:1])
         return bias if mask is None else bias + mask
 
-    def _layers(self) -> list[PackedLayer]:
-        """Return the packed layers, packing them if the weights have changed."""
-        state, packed = versions(self.stack), self._packed
-        if packed is None or packed[0] != state:
-            layers = [self.parts(layer) for layer in self.stack.layer]
-            kinds = [PackedLayer] * len(layers)
-            if self.first_only:
-                kinds[-1] = FirstTokenLayer
-            how = (self.heads, self.activation, self.pack)
-            built = [kind(layer, *how) for kind, layer in zip(kinds, layers, strict=True)]
-            packed = self._packed = (state, built)
-        return packed[1]
+    def _pack_layers(self) -> list[PackedLayer]:
+        """Return the layers, packed."""
+        layers = [self.parts(layer) for layer in self.stack.layer]
+        kinds = [PackedLayer] * len(layers)
+        if self.first_only:
+            kinds[-1] = FirstTokenLayer
+        how = (self.heads, self.activation, self.pack)
+        return [kind(layer, *how) for kind, layer in zip(kinds, layers, strict=True)]
 
 
 def fuse_head(model: Any, packed: Packed = PackedLinear) -> bool:
@@ -255,14 +169,12 @@ def fuse(model: nn.Module, packed: Packed = PackedLinear) -> bool:
     """
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
-    for module in model.modules():
-        name = f"{type(module).__module__}.{type(module).__qualname__}"
-        config: Any = getattr(model, "config", None)
-        if name in STACKS and _activation(config) in ACTIVATIONS and not _recorded(config):
-            first = type(model).__name__.endswith("ForSequenceClassification")
-            module.forward = FusedForward(module, config, STACKS[name], packed, first_only=first)
-            return True
-    return False
+    if (found := find_stack(model)) is None:
+        return False
+    stack, config, parts = found
+    first = type(model).__name__.endswith("ForSequenceClassification")
+    stack.forward = FusedForward(stack, config, parts, packed, first_only=first)
+    return True
 
 
 def pack_int8(model: Any, where: str) -> None:
@@ -274,17 +186,3 @@ def pack_int8(model: Any, where: str) -> None:
     if not fuse(model, QuantizedLinear):
         raise ModelError(f"{where}: torch:int8 is for BERT-like stacks; export it to onnx instead")
     fuse_head(model, QuantizedLinear)
-
-
-def _activation(config: Any) -> str:
-    """Return the name of a configuration's activation."""
-    return str(getattr(config, "hidden_act", None) or getattr(config, "activation", ""))
-
-
-def _recorded(config: Any) -> bool:
-    """Tell whether a configuration asks for more than the last layer, or attends otherwise."""
-    return bool(
-        getattr(config, "is_decoder", False)
-        or config.output_hidden_states
-        or config.output_attentions
-    )

@@ -5,7 +5,9 @@ Two torch operators here are private; `tests/modules/test_fused.py` holds them t
 
 from __future__ import annotations
 
-from typing import Any
+import threading
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +19,8 @@ from raybert.devices import cpu_features
 PACKING_TOKENS = 1024
 """Tokens of a usual batch; oneDNN chooses the weights' layout for it."""
 
+Made = TypeVar("Made")
+_MAKING = threading.Lock()
 
 DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
 """Names of the instructions that multiply bytes and sum without overflow."""
@@ -90,17 +94,48 @@ class QuantizedLinear:
 
     def activated(self, x: Tensor, activation: tuple[str, str]) -> Tensor:
         """Return f(W x + b)."""
-        name, variant = activation
-        y = self(x)
-        return F.gelu(y, approximate=variant) if name == "gelu" else y.relu_()
+        return activated(self(x), activation)
 
     def added(self, x: Tensor, residual: Tensor) -> Tensor:
         """Return W x + b + residual."""
         return self(x, residual)
 
 
+def activated(y: Tensor, activation: tuple[str, str]) -> Tensor:
+    """Return f(y), f by oneDNN's name and variant."""
+    name, variant = activation
+    return F.gelu(y, approximate=variant) if name == "gelu" else y.relu_()
+
+
 Packed = type[PackedLinear] | type[QuantizedLinear]
 """How linear layers are packed."""
+
+
+class OfWeights(Generic[Made]):
+    """What is made of a module's weights, and made anew when they change; by one thread at a time.
+
+    Args:
+        module: whose weights.
+        make: makes it.
+    """
+
+    def __init__(self, module: nn.Module, make: Callable[[], Made]) -> None:
+        self.module = module
+        self.make = make
+        self.made: tuple[Any, Made] | None = None
+
+    def __call__(self) -> Made:
+        """Return what belongs to the weights as they are."""
+        state, made = versions(self.module), self.made
+        if made is None or made[0] != state:
+            with _MAKING:
+                made = self.made
+                if made is None or made[0] != state:
+                    made = self.made = (state, self.make())
+        return made[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "made": None}
 
 
 class FusedLinear:
@@ -109,19 +144,16 @@ class FusedLinear:
     def __init__(self, linear: nn.Linear, packed: Packed = PackedLinear) -> None:
         self.linear = linear
         self.pack = packed
-        self._packed: tuple[Any, PackedLinear | QuantizedLinear] | None = None
+        self.packed = OfWeights(linear, self._pack)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return W x + b."""
         if torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype != torch.float32:
             return F.linear(x, self.linear.weight, self.linear.bias)
-        state, packed = versions(self.linear), self._packed
-        if packed is None or packed[0] != state:
-            packed = self._packed = (state, self.pack(self.linear))
-        return packed[1](x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
+        return self.packed()(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_packed": None}
+    def _pack(self) -> PackedLinear | QuantizedLinear:
+        return self.pack(self.linear)
 
 
 def versions(module: nn.Module) -> list[tuple[int, int]]:

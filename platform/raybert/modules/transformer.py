@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from raybert.modules.adapters import adapter_base, with_adapter
-from raybert.modules.backends import TORCH, TORCH_INT8, open_runner
+from raybert.modules.backends import OWN, TORCH_INT8, TORCH_UNPADDED, open_runner
 from raybert.modules.chat import ChatTokenization, chats
 from raybert.modules.checkpoint import write_config
 from raybert.modules.fused import fuse, fuse_head, pack_int8
@@ -22,6 +22,7 @@ from raybert.modules.pretrained import (
     task_line,
 )
 from raybert.modules.tokenization import Tokenization, has_tokenizer, transformer_settings
+from raybert.modules.unpadded import unpad
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -102,12 +103,14 @@ class Transformer(Module):
         tokenization = cls._tokenization(folder, base, config, opening)
         if max_seq_length is not None:
             tokenization.max_seq_length = max_seq_length
-        if opening.backend not in (TORCH, TORCH_INT8):
+        if opening.backend not in OWN:
             return cls(open_runner(folder, config, opening, TASKS[task][1]), tokenization, task)
         model = open_model(base or folder, config, opening, task)
         found = cls(model if base is None else with_adapter(model, folder), tokenization, task)
         if opening.backend == TORCH_INT8:
             pack_int8(found.model, f"model folder {str(folder)!r}")
+        if opening.backend == TORCH_UNPADDED:
+            unpad(found.model, f"model folder {str(folder)!r}")
         return found
 
     @staticmethod
