@@ -143,7 +143,7 @@ def test_files_are_found_and_refused_by_name(copied: Path) -> None:
         ("onnx:model_O4.onnx", "has model_O2.onnx, model_O3.onnx; pipelines/export_model.py"),
         ("onnx:../config.json", "has model_O2.onnx"),
         ("openvino", "has no .xml file"),
-        ("tensorrt", "allowed are torch, torch:int8, onnx, openvino, auto"),
+        ("tensorrt", "allowed are torch, torch:int8, torch:unpadded, onnx, openvino, auto"),
     ]:
         with pytest.raises(ModelError, match=message.replace(".", r"\.")):
             exported_file(copied, backend)

@@ -5,6 +5,7 @@ Shapes: B batch, T tokens, D width.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -72,7 +73,7 @@ STACKS: dict[str, Callable[[Any], Layer]] = {
 """Class of a stack of layers to the names of a layer's parts."""
 
 
-class StackForward:
+class StackForward(ABC):
     """Stands in for a stack's `forward`: ours where a call is plain inference, its own elsewhere.
 
     Args:
@@ -97,13 +98,13 @@ class StackForward:
         found = self._run(hidden_states, attention_mask)
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=found)
 
+    @abstractmethod
     def _run(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Return the last layer's [B, T, D], or [B, 1, D] where only that is asked."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _fits(self, x: Tensor) -> bool:
         """Tell whether device and number format are those that ours is made for."""
-        raise NotImplementedError
 
     def _possible(self, x: Tensor, mask: Any, options: dict[str, Any]) -> bool:
         """Tell whether this call is plain inference."""
