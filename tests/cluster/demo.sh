@@ -56,7 +56,7 @@ say "ask"
 url=$($raybert status --json | grep -o 'http://[^"]*:8000' | head -1)
 curl --silent --show-error --fail --noproxy '*' "$url/v1/search" -H 'content-type: application/json' \
     -d '{"index": "docs", "query": "why do decimal fractions come out slightly wrong", "top_k": 3}' |
-    .venv/bin/python -c 'import json, sys; [print(f"{h["score"]:.4f}", h["id"]) for h in json.load(sys.stdin)["hits"]]'
+    .venv/bin/python -c 'import json, sys; [print("%.4f" % hit["score"], hit["id"]) for hit in json.load(sys.stdin)["hits"]]'
 $raybert lineage "$out/index"
 
 say "down"
