@@ -77,9 +77,11 @@ def test_down_stops_all_it_started_and_nothing_else(
         "process": {"pid": shell.pid, "born": shell.create_time(), "log": ""},
     }
     (tmp_path / "platform.json").write_text(json.dumps({"mlflow": service}))
+    (tmp_path / "ray" / "kv").mkdir(parents=True)
     said: list[str] = []
     down(said.append)
     assert said == ["MLflow  stopped"]
+    assert not (tmp_path / "ray").exists(), "a durable head's notes end with it"
     assert [
         member for member in family if member.is_running() and member.status() != "zombie"
     ] == []

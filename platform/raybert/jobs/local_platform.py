@@ -10,6 +10,7 @@ from raybert.jobs.applications import Application, applications
 from raybert.jobs.network import Network
 from raybert.jobs.services import (
     answers,
+    forget_head,
     joined,
     start_mlflow,
     start_node,
@@ -97,6 +98,7 @@ def down(say: Say = print) -> None:
                 say(f"{name:<7} stopped")
         if state.network is not None:
             state.network.remove()
+        forget_head()
         PlatformState().write()
 
 

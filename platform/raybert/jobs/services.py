@@ -85,11 +85,20 @@ def start_ray(settings: PlatformSettings, network: Network | None = None) -> Ray
     }
     variables = _variables(settings, token_file, network)
     if settings.durable:
-        notes = home() / "ray"
-        notes.mkdir(parents=True, exist_ok=True)
-        variables |= {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(notes)}
+        _notes().mkdir(parents=True, exist_ok=True)
+        variables |= {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(_notes())}
     process = start(command, home() / "logs" / "ray.log", variables, Path.cwd())
     return RayHead.model_validate({**head, "process": process})
+
+
+def forget_head() -> None:
+    """Remove the notes of a durable head that was stopped: all they tell of has ended with it."""
+    if _notes().exists():
+        shutil.rmtree(_notes())
+
+
+def _notes() -> Path:
+    return home() / "ray"
 
 
 def start_node(

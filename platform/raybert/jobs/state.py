@@ -59,7 +59,7 @@ class PlatformSettings(Settings):
     """All nodes on 127.0.0.1, or each in a network namespace, as hosts are (needs root)."""
     durable: bool = False
     """Keep Ray's notes of jobs, actors and nodes on disk, so that a head that died is taken up
-    again by its nodes when `up` starts it anew."""
+    again by its nodes when `up` starts it anew; `down` removes them."""
 
     def on_free_ports(self) -> PlatformSettings:
         """Return the same with another port for each that another program has taken."""
