@@ -82,6 +82,16 @@ def test_each_foreign_system_has_one_door() -> None:
     assert wrong == []
 
 
+def test_the_oracle_is_imported_by_tests_alone() -> None:
+    """In no text of ours either, that some other process could run."""
+    found = [
+        str(path.relative_to(ROOT))
+        for path in sources("platform", "pipelines", "serve")
+        if re.search(r"(import|from) sentence_transformers", path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
+
+
 def test_definitions_use_the_library_not_the_foreign_systems() -> None:
     wrong = [
         f"{path.relative_to(ROOT)} imports {module}"

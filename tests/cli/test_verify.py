@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from raybert.cli import main
-from raybert.evaluation import reference
-from raybert.evaluation.agreement import Outputs
-from raybert.evaluation.reference import reference_outputs
+from raybert.evaluation.reference import ORACLE, reference_outputs
 
 
 def test_the_real_model_equals_the_reference(
@@ -20,34 +20,43 @@ def test_the_real_model_equals_the_reference(
     said = json.loads(capsys.readouterr().out)
     assert said["equal"]
     assert said["kind"] == "dense"
+    assert said["reference"].startswith("sentence-transformers ")
     assert said["texts"] == 10
     assert said["min_cosine"] > 0.99999
     assert said["max_difference"] < 1e-5
 
 
+TURNED = """
+import json, sys
+import numpy as np
+asked = json.load(sys.stdin)
+queries, documents = len(asked["queries"]), len(asked["documents"])
+rows = np.eye(queries + documents, 384, dtype=np.float32)
+np.savez(asked["out"], name="turned 1", vectors=rows, scores=rows[:queries, :documents])
+"""
+
+
 def test_another_result_is_told_and_fails_the_gate(
-    minilm: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    minilm: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    def turned(model: Path, capability: str, *texts: list[str], **_: bool) -> Outputs:
-        count = [len(group) for group in texts]
-        import numpy as np
-
-        rows = np.eye(sum(count), 384, dtype=np.float32)
-        return Outputs(rows, rows[: count[0], : count[1]])
-
-    monkeypatch.setattr(reference, "reference_outputs", turned)
-    assert main(["verify", str(minilm)]) == 1
+    program = tmp_path / "turned.py"
+    program.write_text(TURNED, encoding="utf-8")
+    assert main(["verify", str(minilm), "--reference", str(program)]) == 1
     out = capsys.readouterr().out
+    assert "beside turned 1" in out
     assert "differs: min_cosine" in out
     assert "max_difference" in out
 
 
 def test_without_the_reference_nothing_is_said_to_be_equal(
-    minilm: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    minilm: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(reference, "reference_version", lambda: None)
-    assert main(["verify", str(minilm)]) == 2
-    assert "sentence-transformers is not installed" in capsys.readouterr().err
+    assert main(["verify", str(minilm), "--reference", str(tmp_path / "none.py")]) == 2
+    assert "not compared: there is no reference program" in capsys.readouterr().err
+    bare = [sys.executable, "-I", "-S", str(ORACLE)]
+    ran = subprocess.run(bare, input="{}", capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert "sentence-transformers is not installed" in ran.stderr
 
 
 def test_bad_folders_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,5 +65,5 @@ def test_bad_folders_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_a_fault_of_the_reference_is_told(tmp_path: Path) -> None:
-    with pytest.raises(Exception, match="sentence-transformers cannot run"):
+    with pytest.raises(Exception, match=r"not compared, oracle\.py failed: "):
         reference_outputs(tmp_path / "none", "dense", ["a"], ["b"])

@@ -42,6 +42,16 @@ def test_windows_are_the_rows_in_order(files: list[str], rows: pa.Table, ray_ses
     assert list(stream.windows(3)) == []
 
 
+def test_other_rows_are_another_training(files: list[str], tmp_path: Path) -> None:
+    before = RowStream(files, 16).fingerprint
+    assert RowStream(files, 7).fingerprint == before
+    path = tmp_path / "part-b.parquet"
+    table = pq.read_table(path)
+    changed = ["another", *table["anchor"].to_pylist()[1:]]
+    pq.write_table(table.set_column(0, "anchor", [changed]), path, row_group_size=4)
+    assert RowStream(files, 16).fingerprint != before
+
+
 def test_a_streamed_training_goes_on_in_the_middle(
     files: list[str], make_job: Make, ray_session: None, tmp_path: Path
 ) -> None:

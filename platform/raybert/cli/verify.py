@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raybert.cli.printing import Commands
-from raybert.errors import InputError, ModelError
+from raybert.errors import InputError
 
 if TYPE_CHECKING:
     from raybert.evaluation.agreement import Agreement
@@ -22,7 +22,7 @@ def register(commands: Commands) -> None:
         "verify",
         help="compare a model folder with sentence-transformers, as a gate before deploying",
         epilog="Exit status: 0 equal; 1 differs; 2 cannot be compared (no such model, or the "
-        "reference is not installed).",
+        "reference is not there).",
     )
     parser.add_argument("model", help="folder in the Sentence Transformers format")
     parser.add_argument("--min-cosine", type=float, default=0.99999, metavar="C", help="0.99999")
@@ -32,6 +32,11 @@ def register(commands: Commands) -> None:
     parser.add_argument("--min-ranking", type=float, default=0.999, metavar="R", help="0.999")
     parser.add_argument("--backend", default="torch", help="torch, onnx, openvino or auto")
     parser.add_argument("--texts", metavar="FILE", help="documents of your own, one a line")
+    parser.add_argument(
+        "--reference",
+        metavar="PROGRAM",
+        help="Python file that gives the reference's numbers: the checkout's tests/oracle.py",
+    )
     parser.add_argument("--trust-remote-code", action="store_true", help="run the folder's code")
     parser.add_argument("--json", action="store_true", help="for scripts")
     parser.set_defaults(run=_verify)
@@ -53,14 +58,9 @@ def _verify(arguments: argparse.Namespace) -> int:
     )
     (capability,) = encoder.capabilities
     ours = agreement.outputs(encoder, agreement.QUERIES, documents)
-    version = reference.reference_version()
-    if version is None:
-        raise ModelError(
-            f"{folder}: opens in raybert ({capability}); not compared, as "
-            f"{reference.PACKAGE} is not installed (pip install {reference.PACKAGE})"
-        )
-    theirs = reference.reference_outputs(
-        folder, capability, agreement.QUERIES, documents, trust_remote_code=trust
+    program = Path(arguments.reference) if arguments.reference else reference.ORACLE
+    name, theirs = reference.reference_outputs(
+        folder, capability, agreement.QUERIES, documents, program=program, trust_remote_code=trust
     )
     found = agreement.compare(theirs, ours)
     faults = _faults(found, arguments)
@@ -69,7 +69,7 @@ def _verify(arguments: argparse.Namespace) -> int:
         "fingerprint": encoder.fingerprint,
         "kind": capability,
         "backend": arguments.backend,
-        "reference": f"{reference.PACKAGE} {version}",
+        "reference": name,
         "texts": len(agreement.QUERIES) + len(documents),
         **found.as_dict(),
         "equal": not faults,

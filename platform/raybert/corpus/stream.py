@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import ray.data
 
+from raybert.artifacts import fingerprint, hash_bytes
 from raybert.corpus.cluster import connect, quiet_data
 from raybert.corpus.sources import find_files, open_parquet
 from raybert.errors import InputError
@@ -33,14 +35,18 @@ class RowStream:
     files: Sequence[str]
     window: int
     counts: dict[str, int] = field(init=False)
+    fingerprint: str = field(init=False)
+    """Hash of the files' footers: rows, bytes and statistics of every column; no row is read."""
 
     def __post_init__(self) -> None:
         found = find_files(self.files)
         for uri, kind, _ in found:
             if kind != "parquet":
                 raise InputError(f"{uri}: Parquet is expected where rows are read in windows")
-        counts = {uri: open_parquet(uri).metadata.num_rows for uri, _, _ in found}
+        footers = {uri: open_parquet(uri).metadata for uri, _, _ in found}
+        counts = {uri: footer.num_rows for uri, footer in footers.items()}
         object.__setattr__(self, "counts", counts)
+        object.__setattr__(self, "fingerprint", fingerprint([*map(_hash, footers.values())]))
 
     @cached_property
     def rows(self) -> int:
@@ -85,6 +91,12 @@ class RowStream:
                 room -= stop - start
                 start = stop
         return plan
+
+
+def _hash(footer: pq.FileMetaData) -> str:
+    sink = pa.BufferOutputStream()
+    footer.write_metadata_file(sink)
+    return hash_bytes(memoryview(sink.getvalue()))
 
 
 def _read(batch: pa.Table) -> pa.Table:

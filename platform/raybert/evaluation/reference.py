@@ -1,4 +1,4 @@
-"""The reference implementation's outputs, from a process of its own: raybert never imports it."""
+"""A reference implementation's outputs, from a program that runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -15,37 +14,8 @@ import numpy as np
 from raybert.errors import ModelError
 from raybert.evaluation.agreement import Outputs
 
-PACKAGE = "sentence-transformers"
-_CLASSES = {"dense": "SentenceTransformer", "sparse": "SparseEncoder", "rerank": "CrossEncoder"}
-_SCRIPT = """
-import json, sys, warnings
-warnings.filterwarnings("ignore")
-import numpy as np
-import sentence_transformers
-asked = json.load(sys.stdin)
-queries, documents = asked["queries"], asked["documents"]
-model = getattr(sentence_transformers, asked["class"])(
-    asked["model"], device="cpu", local_files_only=True, trust_remote_code=asked["trust"])
-if asked["class"] == "CrossEncoder":
-    pairs = [(query, document) for query in queries for document in documents]
-    scores = np.asarray(model.predict(pairs, show_progress_bar=False))
-    np.savez(asked["out"], scores=scores.reshape(len(queries), -1))
-else:
-    dense = {"convert_to_sparse_tensor": False} if asked["class"] == "SparseEncoder" else {}
-    options = {"convert_to_tensor": True, "show_progress_bar": False, **dense}
-    first = model.encode_query(queries, **options).float()
-    second = model.encode_document(documents, **options).float()
-    scores = model.similarity(first, second).float().numpy()
-    np.savez(asked["out"], scores=scores, vectors=np.concatenate([first.numpy(), second.numpy()]))
-"""
-
-
-def reference_version() -> str | None:
-    """Return the installed version of the reference implementation, None if it is not there."""
-    try:
-        return metadata.version(PACKAGE)
-    except metadata.PackageNotFoundError:
-        return None
+ORACLE = Path(__file__).parents[3] / "tests" / "oracle.py"
+"""The program of a checkout: sentence-transformers, which no part of raybert imports."""
 
 
 def reference_outputs(
@@ -54,32 +24,41 @@ def reference_outputs(
     queries: Sequence[str],
     documents: Sequence[str],
     *,
+    program: Path = ORACLE,
     trust_remote_code: bool = False,
-) -> Outputs:
-    """Have sentence-transformers run a model folder over a probe set, in another process.
+) -> tuple[str, Outputs]:
+    """Have a program run a model folder over a probe set.
 
     Args:
         model: the folder.
         capability: what the model is for: dense, sparse or rerank.
         queries: its questions.
         documents: its documents.
+        program: a Python file. It reads a JSON object on stdin (`model`, `capability`, `queries`,
+            `documents`, `trust`, `out`) and writes the NPZ file `out`: `name`, `scores` [queries,
+            documents], and `vectors` [queries + documents, width] but for a reranker.
         trust_remote_code: run Python code that lies in the folder.
 
+    Returns:
+        what the program calls itself, and its outputs.
+
     Raises:
-        ModelError: the reference cannot open or run it.
+        ModelError: there is no such program, or it cannot open or run the model.
     """
+    if not program.is_file():
+        raise ModelError(f"not compared: there is no reference program {str(program)!r}")
     with tempfile.TemporaryDirectory(prefix="raybert-verify-") as scratch:
         out = Path(scratch) / "outputs.npz"
         asked = {
             "model": str(Path(model).absolute()),
-            "class": _CLASSES[capability],
+            "capability": capability,
             "queries": list(queries),
             "documents": list(documents),
             "trust": trust_remote_code,
             "out": str(out),
         }
         ran = subprocess.run(
-            [sys.executable, "-P", "-c", _SCRIPT],
+            [sys.executable, "-P", str(program.absolute())],
             input=json.dumps(asked),
             capture_output=True,
             text=True,
@@ -88,6 +67,8 @@ def reference_outputs(
         )
         if ran.returncode != 0 or not out.exists():
             said = ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"]
-            raise ModelError(f"{PACKAGE} cannot run {str(model)!r}: {said[-1][:300]}")
+            raise ModelError(
+                f"{str(model)!r}: not compared, {program.name} failed: {said[-1][:300]}"
+            )
         with np.load(out, allow_pickle=False) as found:
-            return Outputs(found.get("vectors"), found["scores"])
+            return str(found["name"]), Outputs(found.get("vectors"), found["scores"])

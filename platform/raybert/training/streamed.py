@@ -70,8 +70,8 @@ class StreamedData(TrainingData):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the files' names and rows; their content is not read for it."""
-        return self.with_parts(fingerprint([*self.stream.counts.items(), *self.columns]))
+        """Hash of the files' footers and the columns taken; no row is read for it."""
+        return self.with_parts(fingerprint([self.stream.fingerprint, *self.columns]))
 
     def _own(self, rows: Sequence[int]) -> list[int]:
         """Hold the window of these rows; their numbers within it."""
