@@ -121,8 +121,9 @@ def _run_all(steps: Sequence[Step], jobs: Jobs, console: Console) -> None:
                 if step.name in begun:
                     tell.now("begun beside the steps above")
                     early, running = begun[step.name]
-                    ran = running.result() or ran
-                    tell.done(early.result)
+                    now = running.result()
+                    ran = now or ran
+                    tell.done(early.result + " [dim](beside the steps above)[/]" * now)
                 else:
                     ran = _run(step, jobs, tell, again=ran)
             for later in steps:
