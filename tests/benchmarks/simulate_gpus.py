@@ -1,95 +1,121 @@
-"""Does Ray's scheduling keep 64 GPUs busy? The encoding's own stream, with sleeping devices.
+"""Does Ray keep 64 GPUs on two hosts busy? The encoding job's own stream, with devices that sleep.
 
-    python tests/benchmarks/simulate_gpus.py --gpus 64 --shards 640 --device-s 5
+    raybert up --config tests/cluster/virtual-gpus.yaml
+    raybert submit tests/benchmarks/simulate_gpus.py -- --corpus $PWD/data/demo/docs.parquet \
+        --model MODEL --device-s 5 --out $PWD/docs/scale
 
-The dataset is laid out as `raybert.corpus.encode` lays it out: a row a shard, a reading stage, a
-pool of workers. A worker sleeps for the time that a device would compute. Printed is the share of
-the time, from the last worker's first shard to the moment when no shard waits any more, in which
-the virtual GPUs were computing.
+Everything is what `encode_corpus` does (scan, plan, reading, tokenizing, actors of a GPU each,
+shards and receipts written), but for the model: a worker sleeps for as long as a device would
+compute. Printed is the share of the time in which the virtual GPUs computed, from the last
+worker's first shard to the first worker's last.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
+import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raybert.artifacts import Folder, fingerprint_folder
+from raybert.corpus import (
+    Columns,
+    Encoding,
+    Receipt,
+    cut_into_pieces,
+    encode,
+    encode_shards,
+    find_files,
+    plan_shards,
+    scan_corpus,
+    scan_pieces,
+    share_out,
+)
+from raybert.corpus.columns import vector_table
+from raybert.corpus.steps import WriteShard
+from raybert.devices import set_threads
+from raybert.records import BatchUsage, ImageFiles, TokenizedTexts
+
+SHARDS_A_PIECE = 10
+WIDTH = 384
 
 
 class Sleeper:
-    """A worker with a virtual GPU."""
+    """In a model's place: sleeps as long as a device computes, and says since when."""
 
     def __init__(self, device_s: float) -> None:
+        import ray
+
         self.device_s = device_s
+        self.host = ray.get_runtime_context().get_node_id()
+        self.details: dict[str, Any] = {}
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """Compute: sleep, and say from when to when."""
-        begun = time.time()
+    def __call__(self, tokens: TokenizedTexts | ImageFiles) -> tuple[pa.Table, BatchUsage]:
+        """Return zeros for vectors."""
+        assert isinstance(tokens, TokenizedTexts)
+        self.details = {"worker": f"{self.host}-{os.getpid()}", "begun": time.time()}
         time.sleep(self.device_s)
-        spans = [(os.getpid(), begun, time.time())] * batch.num_rows
-        worker, starts, ends = zip(*spans, strict=True)
-        return pa.table({"worker": worker, "start": starts, "end": ends})
+        count = int(np.sum(tokens.lengths))
+        rows = np.zeros((len(tokens.lengths), WIDTH), np.float32)
+        return vector_table(rows), BatchUsage(count, count)
 
 
-def read(batch: pa.Table, shard_bytes: int) -> pa.Table:
-    """Read and tokenize: hand on as many bytes as a shard has."""
-    return batch.append_column("tokens", pa.array([bytes(shard_bytes)] * batch.num_rows))
+def sleeping_worker(device_s: float) -> type[encode._Worker]:
+    """Return the job's worker with a virtual GPU."""
+
+    class Worker(encode._Worker):
+        def __init__(self, work: Any) -> None:
+            set_threads(1)
+            self._step = WriteShard(Folder(work.out), Sleeper(device_s), work.plan)
+
+    return Worker
 
 
-def run(gpus: int, shards: int, device_s: float, shard_bytes: int) -> dict[str, Any]:
-    """Send all shards through the pool; returns every span of work."""
-    import ray
-    import ray.data
-
-    ray.init(
-        address="local",
-        num_cpus=gpus + 8,
-        num_gpus=gpus,
-        include_dashboard=False,
-        object_store_memory=600 * 2**20,
-        log_to_driver=False,
-    )
-    context = ray.data.DataContext.get_current()
-    context.target_max_block_size = 1
-    context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    spans: list[dict[str, Any]] = []
-    dataset = (
-        ray.data.from_items([{"shard": n} for n in range(shards)], override_num_blocks=shards)
-        .map_batches(
-            read, fn_kwargs={"shard_bytes": shard_bytes}, batch_format="pyarrow", num_cpus=0.5
-        )
-        .map_batches(
-            Sleeper,
-            fn_constructor_kwargs={"device_s": device_s},
-            batch_format="pyarrow",
-            num_gpus=1,
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=gpus, max_tasks_in_flight_per_actor=2),
-        )
-    )
-    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-        spans += batch.to_pylist()
-    ray.shutdown()
-    return {"gpus": gpus, "shards": shards, "device_s": device_s, "spans": spans}
+def run(given: argparse.Namespace) -> tuple[int, list[Receipt]]:
+    """Encode; returns how many virtual GPUs the cluster has, and the shards' receipts."""
+    with tempfile.TemporaryDirectory(prefix="raybert-virtual-") as folder:
+        table = pq.read_table(given.corpus, columns=["id", given.column])
+        rows = max(1, len(table) // given.shards)
+        corpus = Path(folder) / "corpus.parquet"
+        pq.write_table(table, corpus, row_group_size=rows * SHARDS_A_PIECE)
+        columns, out = Columns(given.column), Folder(Path(folder) / "out")
+        scan = scan_corpus(cut_into_pieces(find_files([str(corpus)])), columns, scan_pieces)
+        encoding = Encoding(str(given.model), fingerprint_folder(given.model))
+        plan = plan_shards(out, scan, encoding.context, rows)
+        gpus, _ = share_out(0, encoding.device)
+        print(f"{len(plan.shards)} shards of {rows} texts, {gpus} virtual GPUs", flush=True)
+        encode._Worker = sleeping_worker(given.device_s)  # type: ignore[misc]
+        return gpus, list(encode_shards(plan, out, encoding, columns, gpus))
 
 
-def busy(result: dict[str, Any]) -> tuple[float, float, float]:
+def spans_of(receipts: Sequence[Receipt]) -> list[dict[str, Any]]:
+    """Return when each worker computed."""
+    return [
+        {
+            "worker": receipt.details["worker"],
+            "start": receipt.details["begun"],
+            "end": receipt.details["begun"] + receipt.seconds,
+        }
+        for receipt in receipts
+    ]
+
+
+def busy(spans: Sequence[dict[str, Any]], gpus: int) -> tuple[float, float, float]:
     """Return the busy share in the steady part, over all, and the seconds of the steady part."""
-    spans = result["spans"]
     workers = sorted({span["worker"] for span in spans})
     firsts = [min(s["start"] for s in spans if s["worker"] == worker) for worker in workers]
     lasts = [max(s["end"] for s in spans if s["worker"] == worker) for worker in workers]
     begin, end = max(firsts), min(lasts)
     inside = sum(max(0.0, min(s["end"], end) - max(s["start"], begin)) for s in spans)
     whole = sum(s["end"] - s["start"] for s in spans)
-    gpus = result["gpus"]
     return (
         inside / (gpus * (end - begin)),
         whole / (gpus * (max(lasts) - min(firsts))),
@@ -97,14 +123,13 @@ def busy(result: dict[str, Any]) -> tuple[float, float, float]:
     )
 
 
-def draw(result: dict[str, Any], out: Path) -> None:
+def draw(spans: Sequence[dict[str, Any]], gpus: int, out: Path) -> None:
     """Draw how many of the virtual GPUs compute, over time."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    spans = result["spans"]
     zero = min(span["start"] for span in spans)
     at = np.arange(0, max(span["end"] for span in spans) - zero, 0.25)
     starts = np.sort([span["start"] - zero for span in spans])
@@ -112,7 +137,7 @@ def draw(result: dict[str, Any], out: Path) -> None:
     computing = np.searchsorted(starts, at, "right") - np.searchsorted(ends, at, "right")
     drawn, axes = plt.subplots(figsize=(8, 3), layout="constrained")
     axes.fill_between(at, computing, step="post", alpha=0.6)
-    axes.set(xlabel="seconds", ylabel="virtual GPUs computing", ylim=(0, result["gpus"] * 1.05))
+    axes.set(xlabel="seconds", ylabel="virtual GPUs computing", ylim=(0, gpus * 1.05))
     out.mkdir(parents=True, exist_ok=True)
     drawn.savefig(out / "virtual-gpus.png", dpi=110)
 
@@ -120,17 +145,22 @@ def draw(result: dict[str, Any], out: Path) -> None:
 def main() -> None:
     """Run, print, draw."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--gpus", type=int, default=64)
-    parser.add_argument("--shards", type=int, default=640)
+    parser.add_argument("--corpus", type=Path, required=True, help="a Parquet file with ids")
+    parser.add_argument("--column", default="text")
+    parser.add_argument("--model", type=Path, required=True, help="whose tokenizer reads")
+    parser.add_argument("--shards", type=int, default=960, help="about how many")
     parser.add_argument("--device-s", type=float, default=5.0, help="seconds of a shard")
-    parser.add_argument("--shard-bytes", type=int, default=200_000, help="bytes of its tokens")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    result = run(given.gpus, given.shards, given.device_s, given.shard_bytes)
-    steady, whole, seconds = busy(result)
-    print(json.dumps({"busy": steady, "busy with start and end": whole, "steady_s": seconds}))
+    gpus, receipts = run(given)
+    spans = spans_of(receipts)
+    steady, whole, seconds = busy(spans, gpus)
+    hosts = len({span["worker"].rpartition("-")[0] for span in spans})
+    workers = len({span["worker"] for span in spans})
+    figures = {"busy": steady, "busy with start and end": whole, "steady_s": seconds}
+    print(json.dumps(figures | {"workers": workers, "hosts": hosts}))
     if given.out:
-        draw(result, given.out)
+        draw(spans, gpus, given.out)
 
 
 if __name__ == "__main__":

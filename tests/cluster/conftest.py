@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -33,7 +34,7 @@ from raybert.jobs import (
 from raybert.jobs.process import Process
 
 SHARD = 64
-ENCODE = ("--max-seq-length", "48", "--rows-per-shard", str(SHARD), "--workers", "2")
+ENCODE = ("--max-seq-length", "48", "--rows-per-shard", str(SHARD))
 
 
 @dataclass
@@ -70,6 +71,26 @@ class Slowed:
                 continue
 
 
+@dataclass(frozen=True)
+class Disk:
+    """A file system in memory, mounted before the hosts start: later ones they would not see."""
+
+    folder: Path
+
+    def mount(self) -> bool:
+        """Mount it; returns whether that is allowed here."""
+        command = ["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", str(self.folder)]
+        return subprocess.run(command).returncode == 0
+
+    def resize(self, size: str) -> None:
+        """Give it another size, as `mount` takes it."""
+        subprocess.run(["mount", "-o", f"remount,size={size}", str(self.folder)], check=True)
+
+    def unmount(self) -> None:
+        """Take it away."""
+        subprocess.run(["umount", "-l", str(self.folder)], check=True)
+
+
 @dataclass
 class Hosts:
     """The platform of `cluster/three-hosts.yaml`: host 1 is the head, 2 and 3 work.
@@ -78,11 +99,13 @@ class Hosts:
         root: the checkout.
         folder: storage that all hosts share.
         settings: how the hosts are started.
+        disk: a disk of their own, whose size may be changed; None where none may be mounted.
     """
 
     root: Path
     folder: Path
     settings: PlatformSettings
+    disk: Disk | None
     clean_s: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -107,6 +130,10 @@ class Hosts:
             return state.ray.process
         return next(node.process for node in state.nodes if node.number == host)
 
+    def lost(self, host: int) -> bool:
+        """Say whether a worker host's Ray has ended."""
+        return host not in {node.number for node in self.state.nodes}
+
     def kill(self, host: int) -> None:
         """Pull a host's plug."""
         self.process(host).kill()
@@ -128,19 +155,23 @@ class Hosts:
         assert job.code == 0, text[-3000:]
         return text
 
-    def encode(self, model: Path, corpus: Path, out: Path, *more: str) -> list[str]:
+    def encode(self, model: Path, corpus: Path, out: Path, workers: int = 2) -> list[str]:
         """Return the arguments of the encoding that most drills disturb."""
-        return ["--corpus", str(corpus), "--model", str(model), "--out", str(out), *ENCODE, *more]
+        paths = ("--corpus", str(corpus), "--model", str(model), "--out", str(out))
+        return [*paths, *ENCODE, "--workers", str(workers)]
 
     def serve(self, models: Mapping[str, str], indexes: Mapping[str, str], replicas: int) -> str:
-        """Serve a search, a replica on each worker; return its address."""
+        """Serve a search, a replica on each host that works; return its address.
+
+        Two replicas take all CPUs, so that neither can lie beside the other; one leaves a job room.
+        """
         head = self.state.ray
         assert head
         values = {
             "models": dict(models),
             "indexes": dict(indexes),
             "gateway.access.allow_open": True,
-            "edge": {"replicas": replicas, "cpus": 1, "threads": 1},
+            "edge": {"replicas": replicas, "cpus": replicas / 2, "threads": 1},
         }
         url = deploy(head, self.root / "serve" / "search.yaml", values)
         wait_until_served(head, within_s=300)
@@ -194,11 +225,12 @@ class Hosts:
 
     @staticmethod
     def speed(out: Path) -> float:
-        """Return rows a second of an encoding, between its first shard and its last."""
+        """Return rows a second of an encoding, its first quarter left out: workers start then."""
         manifest = read_manifest(str(out))
         ends = sorted((out / shard.file).stat().st_mtime for shard in manifest.shards)
-        rows = sum(shard.rows for shard in manifest.shards) * (len(ends) - 1) / len(ends)
-        return rows / (ends[-1] - ends[0])
+        steady = ends[len(ends) // 4 :]
+        rows = sum(shard.rows for shard in manifest.shards) * (len(steady) - 1) / len(ends)
+        return rows / (steady[-1] - steady[0])
 
     def stop_serving(self) -> None:
         head = self.state.ray
@@ -233,10 +265,14 @@ def hosts(tmp_path_factory: pytest.TempPathFactory, root: Path, ray_token: Path)
         settings = settings.on_free_ports()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYBERT_HOME", str(home))
+        disk = Disk(tmp_path_factory.mktemp("disk"))
+        mounted = not kept and disk.mount()
         up(settings, lambda line: None)
-        yield Hosts(root, tmp_path_factory.mktemp("shared"), settings)
+        yield Hosts(root, tmp_path_factory.mktemp("shared"), settings, disk if mounted else None)
         if not kept:
             down(lambda line: None)
+        if mounted:
+            disk.unmount()
 
 
 @pytest.fixture(scope="session")

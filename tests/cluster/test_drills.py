@@ -6,7 +6,6 @@ undisturbed one wrote. `recovery` is what the job took longer than undisturbed, 
 
 from __future__ import annotations
 
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +17,8 @@ import httpx
 import pytest
 
 pytestmark = pytest.mark.cluster
+UNDECIDED_S = 60.0
+"""Seconds after a cut in which Ray may still give the host up: broken connections heal slowly."""
 
 
 def encoding(hosts: Any, minilm: Path, texts: dict[str, Path], out: Path) -> str:
@@ -97,7 +98,7 @@ def test_host_killed_while_training(
         *("--batch.size", "16", "--schedule.max-steps", "30", "--scale.threads", "1"),
         *("--saving.every", "5", "--scale.workers"),
     )
-    hosts.run("train_dense", *arguments, "0", "--out", str(hosts.folder / "train-clean"))
+    hosts.run("train_dense", *arguments, "2", "--out", str(hosts.folder / "train-clean"))
     out = hosts.folder / "train-kill"
     checkpoints = hosts.folder / "train-kill.checkpoints"
     job_id = hosts.submit("train_dense", *arguments, "2", "--out", str(out))
@@ -114,13 +115,11 @@ def test_host_killed_while_training(
     drill.recovery_s = time.monotonic() - begun
     job, text = hosts.follow(job_id)
     assert job.code == 0, text[-3000:]
-    apart = max(
-        float(np.abs(found - load_file(out / "model.safetensors")[name]).max())
-        for name, found in load_file(hosts.folder / "train-clean" / "model.safetensors").items()
-    )
-    assert apart < 1e-4
+    undisturbed = load_file(hosts.folder / "train-clean" / "model.safetensors")
+    for name, weight in load_file(out / "model.safetensors").items():
+        np.testing.assert_array_equal(weight, undisturbed[name], err_msg=name)
     drill.happened = "both ranks began again at the last checkpoint once the host was back"
-    drill.lost = f"the steps since it, made again; weights {apart:.0e} from an undisturbed run's"
+    drill.lost = "the steps since it, made again; every weight equal to an undisturbed run's"
 
 
 def test_host_killed_while_serving(
@@ -217,13 +216,15 @@ def test_network_cut(
     network.cut(3)
     time.sleep(30)
     network.mend(3)
-    names = {row["node_name"] for row in hosts.alive()}
-    hosts.up()
-    stayed = len(names & {node.name for node in hosts.state.nodes}) == 2
-    drill.happened = (
-        "the host stayed a member" if stayed else "the host was declared dead and replaced"
-    )
+    mended = time.monotonic()
     compare(hosts, drill, job, out, clean["docs"], begun)
+    hosts.wait_for(lambda: hosts.lost(3) or time.monotonic() > mended + UNDECIDED_S)
+    drill.happened = (
+        "Ray gave the host up, and its shard was encoded again; it joined anew"
+        if hosts.lost(3)
+        else "the host stayed a member"
+    )
+    hosts.up()
 
 
 FILL = '''
@@ -270,26 +271,23 @@ def test_disk_full(
     hosts: Any, clean: dict[str, Path], minilm: Path, texts: dict[str, Path], drill: Any
 ) -> None:
     """The disk under `--out` is full."""
-    small = hosts.folder / "small"
-    small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)])
-    if mounted.returncode:
-        pytest.skip("only root may mount a small disk")
-    try:
-        arguments = hosts.encode(minilm, texts["docs.parquet"], small / "out")
-        job, text = hosts.follow(hosts.submit("encode_corpus", *arguments))
-        fault = [line for line in text.splitlines() if line.startswith("error:")]
-        assert job.code == 2, text[-3000:]
-        assert len(fault) == 1
-        assert "No space left" in fault[0]
-        done = hosts.written(small / "out", "shards")
-        subprocess.run(["mount", "-o", "remount,size=100m", str(small)], check=True)
-        begun = time.monotonic()
-        hosts.run("encode_corpus", *arguments)
-        drill.recovery_s = time.monotonic() - begun
-        assert hosts.shards(small / "out") == hosts.shards(clean["docs"])
-    finally:
-        subprocess.run(["umount", "-l", str(small)], check=True)
+    disk = hosts.disk
+    if disk is None:
+        pytest.skip("only root may mount a disk, and only before the hosts start")
+    disk.resize("1m")
+    out = disk.folder / "out"
+    arguments = hosts.encode(minilm, texts["docs.parquet"], out)
+    job, text = hosts.follow(hosts.submit("encode_corpus", *arguments))
+    fault = [line for line in text.splitlines() if line.startswith("error:")]
+    assert job.code == 2, text[-3000:]
+    assert len(fault) == 1
+    assert "No space left" in fault[0]
+    done = hosts.written(out, "shards")
+    disk.resize("100m")
+    begun = time.monotonic()
+    hosts.run("encode_corpus", *arguments)
+    drill.recovery_s = time.monotonic() - begun
+    assert hosts.shards(out) == hosts.shards(clean["docs"])
     drill.happened = "the job stopped with one line that names the file; no half file was left"
     drill.lost = f"nothing: with room made, the same command went on after {done} shards"
 

@@ -25,7 +25,7 @@ from raybert.corpus import (
     scan_pieces,
     share_out,
 )
-from raybert.errors import ModelError
+from raybert.errors import ArtifactError, ModelError
 
 WriteCorpus = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -94,6 +94,16 @@ def test_a_fault_on_a_worker_is_told_as_our_own(
     gone = Encoding(model=str(tmp_path / "gone"), model_fingerprint="x", device="cpu")
     with pytest.raises(ModelError, match="gone"):
         list(encode_shards(plan, Folder(tmp_path / "out"), gone, Columns(), workers=1))
+
+
+def test_a_fault_of_writing_is_told_as_our_own(
+    tmp_path: Path, write_corpus: WriteCorpus, encoding: Encoding
+) -> None:
+    plan = planned(write_corpus("jsonl", texts(4)), tmp_path / "out", encoding, 2)
+    (tmp_path / "out").mkdir(exist_ok=True)
+    (tmp_path / "out" / "shards").write_text("no folder")
+    with pytest.raises(ArtifactError, match="shards/0000.*cannot be written"):
+        list(encode_shards(plan, Folder(tmp_path / "out"), encoding, Columns(), workers=1))
 
 
 def test_workers_and_threads_share_the_cores() -> None:

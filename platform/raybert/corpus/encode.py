@@ -11,7 +11,7 @@ import pickle
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import ray
@@ -26,13 +26,14 @@ from raybert.corpus.read import Columns
 from raybert.corpus.reuse import EncodedRows
 from raybert.corpus.scan import PieceScan, ScanPiece
 from raybert.corpus.sources import Piece
-from raybert.corpus.steps import ReadShards, Tokenizes, WriteShard
+from raybert.corpus.steps import ReadShards, ShardRows, Tokenizes, WriteShard
 from raybert.devices import cpu_count, set_threads
 from raybert.errors import RaybertError
 from raybert.records import ImageFiles
 
 _LOCAL_SCAN_PIECES = 8
 _RESTARTS = 3
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,20 +95,19 @@ def encode_shards(
     earlier = ray.put(EncodedRows(folder, plan.earlier)) if plan.earlier else None
     work = _Work(encoding, columns, folder.absolute, plan.id, earlier)
     dataset = _dataset(work, reading_units(plan.open_shards), workers)
-    try:
-        for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-            yield from map(Receipt.model_validate_json, batch["receipt"].to_pylist())
-    except ray.exceptions.RayError as error:
-        raise _told(error) from None
+    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+        yield from map(_unless_fault, _results(batch))
 
 
 def _dataset(work: _Work, units: Sequence[tuple[ShardPlan, ...]], workers: int) -> Any:
     """Lay out the stream: units to read, shards to encode, receipts."""
     _one_shard_a_block()
     pool = ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2)
-    restarts = {"max_restarts": _RESTARTS, "max_task_retries": _RESTARTS}
+    # A lost host's actors cannot be reached for some seconds, in which Ray tries a task many times:
+    # tries have no limit. Restarts have one, without which a poison row would restart for ever.
+    restarts = {"max_restarts": _RESTARTS, "max_task_retries": -1}
     with warnings.catch_warnings():
-        # Restarts have no named parameter yet; without a limit a poison row restarts for ever.
+        # Restarts have no named parameter yet.
         warnings.filterwarnings("ignore", message=".*ray_remote_args.*")
         return (
             ray.data.from_items(
@@ -147,8 +147,11 @@ def _resources(encoding: Encoding, workers: int) -> dict[str, float]:
 def _read(batch: pa.Table, work: _Work) -> Iterator[pa.Table]:
     """Ray's face of `ReadShards`: a unit in, one row a shard out."""
     for unit in batch["unit"].to_pylist():
-        for rows in _reader(work)(pickle.loads(unit)):
-            yield pa.table({"shard": pa.array([pickle.dumps(rows)], pa.large_binary())})
+        try:
+            for rows in _reader(work)(pickle.loads(unit)):
+                yield _row(rows)
+        except RaybertError as fault:
+            yield _row(fault)
 
 
 @functools.lru_cache(maxsize=1)
@@ -167,18 +170,33 @@ class _Worker:
 
     def __init__(self, work: _Work) -> None:
         set_threads(work.encoding.threads)
-        self._step = WriteShard(Folder(work.out), open_columns(work.encoding), work.plan)
+        try:
+            columns = open_columns(work.encoding)
+            self._step: WriteShard | RaybertError = WriteShard(Folder(work.out), columns, work.plan)
+        except RaybertError as fault:
+            self._step = fault
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        shards = (pickle.loads(shard) for shard in batch["shard"].to_pylist())
-        return pa.table({"receipt": [self._step(rows).model_dump_json() for rows in shards]})
+        return pa.concat_tables([_row(self._written(shard)) for shard in _results(batch)])
+
+    def _written(self, shard: ShardRows | RaybertError) -> Receipt | RaybertError:
+        try:
+            return _unless_fault(self._step)(_unless_fault(shard))
+        except RaybertError as fault:
+            return fault
 
 
-def _told(error: Exception) -> Exception:
-    """Return the fault a step raised on a worker, else Ray's own."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, RaybertError):
-            return cause
-        cause = getattr(cause, "cause", None) or cause.__cause__
-    return error
+def _row(result: ShardRows | Receipt | RaybertError) -> pa.Table:
+    """Return what a stage hands on. Faults are handed on too: one raised would lose its type."""
+    return pa.table({"result": pa.array([pickle.dumps(result)], pa.large_binary())})
+
+
+def _results(batch: pa.Table) -> Iterator[Any]:
+    return map(pickle.loads, batch["result"].to_pylist())
+
+
+def _unless_fault(result: Result | RaybertError) -> Result:
+    """Return what a stage handed on; raise it, if it is a fault."""
+    if isinstance(result, RaybertError):
+        raise result
+    return result

@@ -11,7 +11,7 @@ from raybert.jobs.network import Network
 from raybert.jobs.services import (
     answers,
     forget_head,
-    joined,
+    node_state,
     start_mlflow,
     start_node,
     start_ray,
@@ -35,7 +35,8 @@ class ServiceStatus:
 
     Args:
         name: ray, mlflow, host2… or serve.
-        state: `ready`, `starting`, `stopped`, or Serve's own word.
+        state: `ready`, `starting`, `stopped`, Serve's own word, or `lost`: a host that the head has
+            given up, which `up` starts anew.
         url: where to find it.
         detail: what else is worth knowing.
     """
@@ -110,7 +111,7 @@ def status() -> list[ServiceStatus]:
     if ray is None or found[0].state != "ready":
         return [*found, ServiceStatus("serve", "stopped")]
     for node in state.nodes:
-        known = "ready" if joined(ray, node) else "starting"
+        known = {"ALIVE": "ready", "DEAD": "lost"}.get(node_state(ray, node), "starting")
         found.append(ServiceStatus(f"host{node.number}", known, detail=node.name))
     served = applications(ray)
     if not served:
@@ -151,12 +152,16 @@ def _start_nodes(
     network: Network | None,
     fresh: list[tuple[str, Service | RayNode]],
 ) -> tuple[RayNode, ...]:
-    """Start the nodes that do not run; returns all of them."""
+    """Start the nodes that do not run, or that the head has given up; returns all of them."""
+    head = state.ray
+    assert head is not None
     running = {node.number: node for node in state.nodes}
     for number, node in enumerate(settings.nodes, start=2):
+        if number in running and node_state(head, running[number]) == "DEAD":
+            # Its network was cut for too long; it ends itself once it hears of that.
+            running.pop(number).process.stop()
         if number not in running:
-            assert state.ray is not None
-            running[number] = start_node(settings, node, number, state.ray, network)
+            running[number] = start_node(settings, node, number, head, network)
             fresh.append((f"host{number}", running[number]))
     return tuple(node for _, node in sorted(running.items()))
 

@@ -120,6 +120,7 @@ def start_node(
         *(program("ray"), "start", "--block", "--disable-usage-stats"),
         *("--address", head.address, "--node-name", name),
         *("--num-cpus", str(node.cpus), "--resources", json.dumps(node.resources)),
+        *(() if node.gpus is None else ("--num-gpus", str(node.gpus))),
         *_ports_and_folder(network, number, taken),
         *_object_store(node.object_store_mb or settings.object_store_mb),
     ]
@@ -144,15 +145,15 @@ def answers(service: Service) -> bool:
     return reply.is_success
 
 
-def joined(head: RayHead, node: RayNode) -> bool:
-    """Say whether a node is one of the head's living ones."""
+def node_state(head: RayHead, node: RayNode) -> str:
+    """Return what the head says of a node: ALIVE, DEAD, or nothing if it does not know it."""
     asked = f"{head.url}/api/v0/nodes?detail=1&limit=1000"
     try:
         reply = httpx.get(asked, headers=head.headers, timeout=5, trust_env=False)
         rows = reply.json()["data"]["result"]["result"]
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
-        return False
-    return any(row["node_name"] == node.name and row["state"] == "ALIVE" for row in rows)
+        return ""
+    return next((str(row["state"]) for row in rows if row["node_name"] == node.name), "")
 
 
 def wait_until_ready(name: str, service: Service | RayNode, within_s: float, head: RayHead) -> None:
@@ -162,7 +163,7 @@ def wait_until_ready(name: str, service: Service | RayNode, within_s: float, hea
         PlatformError: it ended, or did not answer in time; with the end of its log.
     """
     begun = time.monotonic()
-    while not (joined(head, service) if isinstance(service, RayNode) else answers(service)):
+    while not _is_ready(service, head):
         waited = time.monotonic() - begun
         if not service.process.alive or waited > within_s:
             fate = "did not answer" if service.process.alive else "ended"
@@ -170,6 +171,12 @@ def wait_until_ready(name: str, service: Service | RayNode, within_s: float, hea
             words = service.process.last_words()
             raise PlatformError(f"{name} {fate} after {waited:.0f} s: {words} (whole log: {log})")
         time.sleep(0.3)
+
+
+def _is_ready(service: Service | RayNode, head: RayHead) -> bool:
+    if isinstance(service, RayNode):
+        return node_state(head, service) == "ALIVE"
+    return answers(service)
 
 
 def program(name: str) -> str:

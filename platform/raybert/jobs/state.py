@@ -26,6 +26,8 @@ class NodeSettings(Settings):
 
     cpus: int = Field(1, ge=0)
     """Logical CPUs."""
+    gpus: int | None = Field(None, ge=0)
+    """Logical GPUs; default: those that Ray finds."""
     object_store_mb: int | None = Field(None, ge=80)
     """Memory of its object store in MB; default: the head's."""
     resources: dict[str, float] = Field(default_factory=dict)
