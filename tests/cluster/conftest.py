@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from raybert.jobs import (
 )
 from raybert.jobs.process import Process
 
+CGROUPS = Path("/sys/fs/cgroup/cpu")
 SHARD = 64
 ENCODE = ("--max-seq-length", "48", "--rows-per-shard", str(SHARD))
 
@@ -180,6 +182,32 @@ class Hosts:
     def slowed(self, host: int, share: float) -> Slowed:
         """Return a host that works a share of the time, inside a `with`."""
         return Slowed(self.process(host), share)
+
+    @contextmanager
+    def limited(self, share: float) -> Iterator[None]:
+        """Give each host that works a share of its core: the head takes its own from what is left.
+
+        On real hosts the head is a machine of its own; here it would take from the ones it serves.
+        """
+        if not os.access(CGROUPS, os.W_OK):
+            pytest.skip("only root may limit hosts, by control groups: the head takes from them")
+        groups = []
+        for node in self.state.nodes:
+            group = CGROUPS / f"raybert-host{node.number}-{os.getpid()}"
+            group.mkdir()
+            groups.append(group)
+            (group / "cpu.cfs_quota_us").write_text(str(int(share * 100_000)))
+            host = psutil.Process(node.process.pid)
+            for process in [host, *host.children(recursive=True)]:
+                (group / "cgroup.procs").write_text(str(process.pid))
+        try:
+            yield
+        finally:
+            for group in groups:
+                for pid in (group / "cgroup.procs").read_text().split():
+                    with suppress(ProcessLookupError):
+                        (CGROUPS / "cgroup.procs").write_text(pid)
+                group.rmdir()
 
     @staticmethod
     def shards(out: Path) -> list[tuple[int, str]]:

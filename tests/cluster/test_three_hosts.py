@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import pytest
 from safetensors.numpy import load_file
 
 pytestmark = pytest.mark.cluster
+SHARE = 0.6
 TRAIN = (
     *("--data.columns", '{"anchor": "anchor", "positive": "positive"}'),
     *("--loss.name", "MultipleNegativesRankingLoss", "--max-seq-length", "32"),
@@ -25,22 +24,23 @@ TRAIN = (
 )
 
 
-def test_two_hosts_encode_almost_twice_as_fast_as_one(
+def test_two_hosts_encode_twice_as_fast_as_one(
     hosts: Any, minilm: Path, texts: dict[str, Path]
 ) -> None:
     corpus = hosts.folder / "many.parquet"
-    pq.write_table(repeated(pq.read_table(texts["docs.parquet"]), times=4), corpus)
+    pq.write_table(repeated(pq.read_table(texts["docs.parquet"]), times=3), corpus)
     both, alone = hosts.folder / "by-two", hosts.folder / "by-one"
-    hosts.run("encode_corpus", *hosts.encode(minilm, corpus, both))
-    hosts.kill(3)
-    hosts.wait_for(lambda: len(hosts.alive()) == 2)
-    hosts.run("encode_corpus", *hosts.encode(minilm, corpus, alone, workers=1))
+    with hosts.limited(SHARE):
+        hosts.run("encode_corpus", *hosts.encode(minilm, corpus, both))
+        hosts.kill(3)
+        hosts.wait_for(lambda: len(hosts.alive()) == 2)
+        hosts.run("encode_corpus", *hosts.encode(minilm, corpus, alone, workers=1))
     hosts.up()
-    two, one, ceiling = hosts.speed(both), hosts.speed(alone), cores_together()
-    print(f"one host: {one:.1f} rows/s, two hosts: {two:.1f} rows/s, {two / one:.2f} times one")
-    print(f"two cores: {ceiling:.2f} times one, in bare matrix products")
+    two, one = hosts.speed(both), hosts.speed(alone)
+    print(f"hosts of {SHARE:.0%} of a core each: one {one:.1f} rows/s, two {two:.1f} rows/s")
+    print(f"two hosts: {two / one:.2f} times one")
     assert hosts.shards(both) == hosts.shards(alone)
-    assert two / one >= min(1.8, 0.9 * ceiling)
+    assert two / one >= 1.8
 
 
 def repeated(table: pa.Table, times: int) -> pa.Table:
@@ -54,31 +54,6 @@ def repeated(table: pa.Table, times: int) -> pa.Table:
         for number in range(times)
     ]
     return pa.concat_tables(parts)
-
-
-PRODUCTS = """
-import os, sys, time, torch
-os.sched_setaffinity(0, {int(sys.argv[1])})
-torch.set_num_threads(1)
-x, w, begun, count = torch.randn(1024, 384), torch.randn(384, 1536), time.monotonic(), 0
-while time.monotonic() - begun < 4:
-    x @ w
-    count += 1
-print(count)
-"""
-
-
-def cores_together() -> float:
-    """Return what two cores do at once over what one does: what two hosts here can reach."""
-
-    def products(*cores: int) -> int:
-        started = [
-            subprocess.Popen([sys.executable, "-c", PRODUCTS, str(core)], stdout=subprocess.PIPE)
-            for core in cores
-        ]
-        return sum(int(process.communicate()[0]) for process in started)
-
-    return products(0, 1) / products(0)
 
 
 def without_dropout(model: Path, copy: Path) -> Path:
@@ -107,11 +82,11 @@ def test_training_on_two_hosts_gives_the_weights_of_one(
         scale = ("--scale.workers", workers, "--scale.threads", "1")
         hosts.run("train_dense", *data, *TRAIN, *scale, "--out", str(out))
         weights[workers] = load_file(out / "model.safetensors")
-    apart = max(
-        float(np.abs(weights["2"][name] - weights["0"][name]).max()) for name in weights["0"]
+    before = load_file(minilm / "model.safetensors")
+    apart, step = (
+        max(float(np.abs(weights["0"][name] - other[name]).max()) for name in weights["0"])
+        for other in (weights["2"], before)
     )
-    moved = load_file(minilm / "model.safetensors")
-    step = max(float(np.abs(weights["0"][name] - moved[name]).max()) for name in moved)
     print(f"greatest difference of a weight {apart:.1e}; training moved one by {step:.1e}")
     assert apart < 1e-5 < step
 
