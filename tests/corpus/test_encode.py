@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from raybert.corpus import (
     Plan,
     Receipt,
     cut_into_pieces,
+    encode,
     encode_shards,
     find_files,
     plan_shards,
@@ -102,8 +104,20 @@ def test_a_fault_of_writing_is_told_as_our_own(
     plan = planned(write_corpus("jsonl", texts(4)), tmp_path / "out", encoding, 2)
     (tmp_path / "out").mkdir(exist_ok=True)
     (tmp_path / "out" / "shards").write_text("no folder")
-    with pytest.raises(ArtifactError, match="shards/0000.*cannot be written"):
+    with pytest.raises(ArtifactError, match=r"shards/0000.*cannot be written"):
         list(encode_shards(plan, Folder(tmp_path / "out"), encoding, Columns(), workers=1))
+
+
+def test_workers_with_a_gpu_leave_every_core_to_reading(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, write_corpus: WriteCorpus, encoding: Encoding
+) -> None:
+    """No GPU is here: what is asked of eight is looked at, and that Ray Data takes it."""
+    monkeypatch.setattr(encode, "cluster_size", lambda: (8.0, 8))
+    plan = planned(write_corpus("jsonl", texts(4)), tmp_path / "out", encoding, 2)
+    on_gpus = replace(encoding, device="auto")
+    work = encode._Work(on_gpus, Columns(), str(tmp_path / "out"), plan.id)
+    assert encode._resources(on_gpus, 8) == {"num_gpus": 1, "num_cpus": 0}
+    assert "MapBatches(_Worker)" in str(encode._dataset(work, [tuple(plan.shards)], 8))
 
 
 def test_workers_and_threads_share_the_cores() -> None:

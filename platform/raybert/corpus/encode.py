@@ -33,7 +33,7 @@ from raybert.records import ImageFiles
 
 _LOCAL_SCAN_PIECES = 8
 _RESTARTS = 3
-Result = TypeVar("Result")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +118,7 @@ def _dataset(work: _Work, units: Sequence[tuple[ShardPlan, ...]], workers: int) 
                 _Worker,
                 fn_constructor_kwargs={"work": work},
                 batch_format="pyarrow",
+                batch_size=1,
                 compute=pool,
                 **_resources(work.encoding, workers),
                 **restarts,
@@ -137,10 +138,14 @@ def _one_shard_a_block() -> None:
 
 
 def _resources(encoding: Encoding, workers: int) -> dict[str, float]:
-    """Return what one worker asks of the cluster, leaving half a core or more for reading."""
+    """Return what one worker asks of the cluster, leaving half a core or more for reading.
+
+    With a GPU it asks for no core, of which Ray Data would else give it a whole one: on a host with
+    as many GPUs as cores none would be left to read.
+    """
     cpus, gpus = cluster_size()
     if encoding.device != "cpu" and gpus:
-        return {"num_gpus": 1}
+        return {"num_gpus": 1, "num_cpus": 0}
     return {"num_cpus": min(float(encoding.threads), round((cpus - 1) / workers, 2))}
 
 
@@ -195,7 +200,7 @@ def _results(batch: pa.Table) -> Iterator[Any]:
     return map(pickle.loads, batch["result"].to_pylist())
 
 
-def _unless_fault(result: Result | RaybertError) -> Result:
+def _unless_fault(result: _Result | RaybertError) -> _Result:
     """Return what a stage handed on; raise it, if it is a fault."""
     if isinstance(result, RaybertError):
         raise result
