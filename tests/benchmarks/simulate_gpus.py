@@ -7,7 +7,7 @@
 Everything is what `encode_corpus` does (scan, plan, reading, tokenizing, actors of a GPU each,
 shards and receipts written), but for the model: a worker sleeps for as long as a device would
 compute. Printed is the share of the time in which the virtual GPUs computed, from the last
-worker's first shard to the first worker's last.
+worker's first shard to the first worker's last. The workers need some 300 MB each.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,12 @@ class Hosts:
         """Say whether a worker host's Ray has ended."""
         return host not in {node.number for node in self.state.nodes}
 
+    def freeze(self, host: int) -> None:
+        """Stop a host's raylet where it stands: alive, and deaf."""
+        for process in psutil.Process(self.process(host).pid).children(recursive=True):
+            if process.name() == "raylet":
+                process.suspend()
+
     def kill(self, host: int) -> None:
         """Pull a host's plug."""
         self.process(host).kill()
@@ -192,15 +198,15 @@ class Hosts:
         if not os.access(CGROUPS, os.W_OK):
             pytest.skip("only root may limit hosts, by control groups: the head takes from them")
         groups = []
-        for node in self.state.nodes:
-            group = CGROUPS / f"raybert-host{node.number}-{os.getpid()}"
-            group.mkdir()
-            groups.append(group)
-            (group / "cpu.cfs_quota_us").write_text(str(int(share * 100_000)))
-            host = psutil.Process(node.process.pid)
-            for process in [host, *host.children(recursive=True)]:
-                (group / "cgroup.procs").write_text(str(process.pid))
         try:
+            for node in self.state.nodes:
+                group = CGROUPS / f"raybert-host{node.number}-{os.getpid()}"
+                group.mkdir()
+                groups.append(group)
+                (group / "cpu.cfs_quota_us").write_text(str(int(share * 100_000)))
+                host = psutil.Process(node.process.pid)
+                for process in [host, *host.children(recursive=True)]:
+                    (group / "cgroup.procs").write_text(str(process.pid))
             yield
         finally:
             for group in groups:
@@ -291,16 +297,17 @@ def hosts(tmp_path_factory: pytest.TempPathFactory, root: Path, ray_token: Path)
     )
     if network == "shared":
         settings = settings.on_free_ports()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAYBERT_HOME", str(home))
-        disk = Disk(tmp_path_factory.mktemp("disk"))
-        mounted = not kept and disk.mount()
-        up(settings, lambda line: None)
-        yield Hosts(root, tmp_path_factory.mktemp("shared"), settings, disk if mounted else None)
+    with ExitStack() as ending:
+        ending.enter_context(pytest.MonkeyPatch.context()).setenv("RAYBERT_HOME", str(home))
+        disk: Disk | None = None if kept else Disk(tmp_path_factory.mktemp("disk"))
+        if disk and disk.mount():
+            ending.callback(disk.unmount)
+        else:
+            disk = None
         if not kept:
-            down(lambda line: None)
-        if mounted:
-            disk.unmount()
+            ending.callback(down, lambda line: None)
+        up(settings, lambda line: None)
+        yield Hosts(root, tmp_path_factory.mktemp("shared"), settings, disk)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
+from raybert.jobs import status
+
 pytestmark = pytest.mark.cluster
 SHARE = 0.6
 TRAIN = (
@@ -89,6 +91,18 @@ def test_training_on_two_hosts_gives_the_weights_of_one(
     )
     print(f"greatest difference of a weight {apart:.1e}; training moved one by {step:.1e}")
     assert apart < 1e-5 < step
+
+
+def test_a_host_that_hangs_is_given_up_and_started_anew(hosts: Any) -> None:
+    def states() -> dict[str, str]:
+        return {service.name: service.state for service in status()}
+
+    assert states()["host3"] == "ready"
+    hosts.freeze(3)
+    hosts.wait_for(lambda: states()["host3"] == "lost")
+    hosts.up()
+    assert states()["host3"] == "ready"
+    assert len(hosts.alive()) == 3
 
 
 def test_encoding_is_the_same_on_three_hosts_as_on_one(
