@@ -120,6 +120,17 @@ def test_workers_with_a_gpu_leave_every_core_to_reading(
     assert "MapBatches(_Worker)" in str(encode._dataset(work, [tuple(plan.shards)], 8))
 
 
+@pytest.mark.parametrize(
+    ("cpus", "workers", "asked"), [(1, 1, 0.5), (2, 2, 0.5), (3, 2, 1), (2, 1, 1), (1, 99, 0.01)]
+)
+def test_a_worker_always_asks_for_a_core_and_leaves_some_to_reading(
+    monkeypatch: pytest.MonkeyPatch, encoding: Encoding, cpus: float, workers: int, asked: float
+) -> None:
+    """One that asks for nothing would run on a head that offers nothing."""
+    monkeypatch.setattr(encode, "cluster_size", lambda: (cpus, 0))
+    assert encode._resources(encoding, workers) == {"num_cpus": asked}
+
+
 def test_workers_and_threads_share_the_cores() -> None:
     workers, threads = share_out(0, "cpu")
     assert workers * threads <= 4

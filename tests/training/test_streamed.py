@@ -52,6 +52,17 @@ def test_other_rows_are_another_training(files: list[str], tmp_path: Path) -> No
     assert RowStream(files, 16).fingerprint != before
 
 
+def test_a_file_damaged_within_is_told(files: list[str], tmp_path: Path, ray_session: None) -> None:
+    path = tmp_path / "part-b.parquet"
+    data = bytearray(path.read_bytes())
+    column = pq.ParquetFile(path).metadata.row_group(0).column(0)
+    begins = column.dictionary_page_offset or column.data_page_offset
+    data[begins : begins + column.total_compressed_size] = bytes(column.total_compressed_size)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"part-b\.parquet: unreadable Parquet file: ."):
+        list(RowStream(files, 16).windows())
+
+
 def test_a_streamed_training_goes_on_in_the_middle(
     files: list[str], make_job: Make, ray_session: None, tmp_path: Path
 ) -> None:

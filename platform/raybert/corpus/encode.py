@@ -138,15 +138,17 @@ def _one_shard_a_block() -> None:
 
 
 def _resources(encoding: Encoding, workers: int) -> dict[str, float]:
-    """Return what one worker asks of the cluster, leaving half a core or more for reading.
+    """Return what one worker asks of the cluster, leaving a core to reading, or half the only one.
 
+    Never nothing: a head that offers no core, so that none works there, would take the worker.
     With a GPU it asks for no core, of which Ray Data would else give it a whole one: on a host with
     as many GPUs as cores none would be left to read.
     """
     cpus, gpus = cluster_size()
     if encoding.device != "cpu" and gpus:
         return {"num_gpus": 1, "num_cpus": 0}
-    return {"num_cpus": min(float(encoding.threads), round((cpus - 1) / workers, 2))}
+    left = cpus - min(1.0, cpus / 2)
+    return {"num_cpus": min(float(encoding.threads), max(0.01, round(left / workers, 2)))}
 
 
 def _read(batch: pa.Table, work: _Work) -> Iterator[pa.Table]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from raybert.artifacts import hash_bytes
 from raybert.corpus.images import read_image_cell
-from raybert.corpus.sources import Piece, open_file, open_parquet
+from raybert.corpus.sources import Piece, open_file, open_parquet, readable_parquet
 from raybert.errors import InputError
 
 _BATCH_ROWS = 4096
@@ -110,20 +110,16 @@ def _checked(
 
 
 def _parquet_records(piece: Piece, columns: Columns) -> Iterator[_Cells]:
-    with open_parquet(piece.uri) as file:
+    with open_parquet(piece.uri) as file, readable_parquet(piece.uri):
         wanted = _wanted(piece, columns, file.schema_arrow.names)
-        try:
-            for batch in file.iter_batches(
-                _BATCH_ROWS, row_groups=[piece.start], columns=sorted(set(wanted))
-            ):
-                texts = _values(batch.column(columns.text))
-                ids = _values(batch.column(columns.id)) if columns.id else [None] * len(texts)
-                yield from (
-                    (identifier, text, None) for identifier, text in zip(ids, texts, strict=True)
-                )
-        except (pa.ArrowInvalid, OSError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{piece.uri}: unreadable Parquet file: {reason}") from None
+        for batch in file.iter_batches(
+            _BATCH_ROWS, row_groups=[piece.start], columns=sorted(set(wanted))
+        ):
+            texts = _values(batch.column(columns.text))
+            ids = _values(batch.column(columns.id)) if columns.id else [None] * len(texts)
+            yield from (
+                (identifier, text, None) for identifier, text in zip(ids, texts, strict=True)
+            )
 
 
 def _values(column: pa.Array) -> list[Any]:

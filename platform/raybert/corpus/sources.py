@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -90,10 +91,23 @@ def open_parquet(uri: str) -> pq.ParquetFile:
         InputError: it is no Parquet file, or is damaged.
     """
     file = open_file(uri)
+    with ExitStack() as unless_opened, readable_parquet(uri):
+        unless_opened.callback(file.close)
+        opened = pq.ParquetFile(file)
+        unless_opened.pop_all()
+    return opened
+
+
+@contextmanager
+def readable_parquet(uri: str) -> Iterator[None]:
+    """Tell of a Parquet file that turns out damaged, inside a `with`.
+
+    Raises:
+        InputError: it is.
+    """
     try:
-        return pq.ParquetFile(file)
+        yield
     except (pa.ArrowInvalid, OSError) as error:
-        file.close()
         raise InputError(f"{uri}: unreadable Parquet file: {_reason(error)}") from None
 
 

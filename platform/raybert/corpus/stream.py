@@ -13,11 +13,14 @@ import ray.data
 
 from raybert.artifacts import fingerprint, hash_bytes
 from raybert.corpus.cluster import connect, quiet_data
-from raybert.corpus.sources import find_files, open_parquet
+from raybert.corpus.sources import find_files, open_parquet, readable_parquet
 from raybert.errors import InputError
 
 Piece = tuple[str, int, int]
 """A file, and its rows from the second number up to the third."""
+
+_FAULT = "raybert fault"
+"""The column in which a task tells what it could not read: raised there, it would lose its type."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,9 @@ class RowStream:
         """Yield the windows from number `first` on; those before it are not read.
 
         Tasks read ahead as far as the object store has room; closing the generator ends them.
+
+        Raises:
+            InputError: a file turns out damaged.
         """
         plan = self._plan()[first:]
         if not plan:
@@ -72,7 +78,7 @@ class RowStream:
             wanted, held = sum(stop - start for _, start, stop in pieces), 0
             parts: list[pa.Table] = []
             while held < wanted:
-                parts.append(next(blocks))
+                parts.append(_unless_fault(next(blocks)))
                 held += len(parts[-1])
             yield pa.concat_tables(parts, promote_options="default")
 
@@ -102,18 +108,27 @@ def _hash(footer: pq.FileMetaData) -> str:
 def _read(batch: pa.Table) -> pa.Table:
     """Read a window."""
     pieces = json.loads(batch["pieces"][0].as_py())
-    return pa.concat_tables([_rows(*piece) for piece in pieces], promote_options="default")
+    try:
+        return pa.concat_tables([_rows(*piece) for piece in pieces], promote_options="default")
+    except InputError as fault:
+        return pa.table({_FAULT: [str(fault)]})
+
+
+def _unless_fault(block: pa.Table) -> pa.Table:
+    if _FAULT in block.column_names:
+        raise InputError(block[_FAULT][0].as_py())
+    return block
 
 
 def _rows(uri: str, start: int, stop: int) -> pa.Table:
     """Read some rows of a file: the row groups they lie in, cut."""
-    file = open_parquet(uri)
     groups: list[int] = []
     begins, first = 0, 0
-    for number in range(file.num_row_groups):
-        ends = begins + file.metadata.row_group(number).num_rows
-        if begins < stop and ends > start:
-            first = first if groups else begins
-            groups.append(number)
-        begins = ends
-    return file.read_row_groups(groups).slice(start - first, stop - start)
+    with open_parquet(uri) as file, readable_parquet(uri):
+        for number in range(file.num_row_groups):
+            ends = begins + file.metadata.row_group(number).num_rows
+            if begins < stop and ends > start:
+                first = first if groups else begins
+                groups.append(number)
+            begins = ends
+        return file.read_row_groups(groups).slice(start - first, stop - start)
