@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from raybert.errors import InputError, SettingsError
 from raybert.sampling import Plan, RankBatches, ShuffledBatchSampler
+from raybert.sampling.batches import deal_evenly
 
 
 def test_a_plan_gives_its_batches() -> None:
@@ -58,6 +61,35 @@ def test_a_run_resumes_on_another_number_of_ranks() -> None:
         rank.set_epoch(0)
     rest = [[row for part in parts for row in part] for parts in zip(*three, strict=True)]
     assert rest == list(ShuffledBatchSampler(12, 4))[1:]
+
+
+@given(
+    sizes=st.lists(st.integers(0, 2000), max_size=40),
+    parts=st.integers(1, 5),
+)
+def test_items_are_dealt_in_parts_of_equal_count_and_about_equal_size(
+    sizes: list[int], parts: int
+) -> None:
+    dealt = deal_evenly(sizes, parts)
+    assert sorted(place for part in dealt for place in part) == list(range(len(sizes)))
+    counts = [len(part) for part in dealt]
+    assert counts == [
+        len(sizes) * (part + 1) // parts - len(sizes) * part // parts for part in range(parts)
+    ]
+    sums = [sum(sizes[place] for place in part) for part in dealt]
+    even = len(sizes) % parts == 0
+    assert max(sums) - min(sums) <= max(sizes, default=0) or not even
+
+
+def test_ranks_share_a_batch_by_size() -> None:
+    sizes = [9, 9, 1, 1, 8, 1, 1, 1]
+    ranks = [
+        RankBatches(ShuffledBatchSampler(8, 8), rank, 2, lambda rows: [sizes[row] for row in rows])
+        for rank in range(2)
+    ]
+    parts = [next(iter(rank)) for rank in ranks]
+    assert sorted(parts[0] + parts[1]) == list(range(8))
+    assert sorted(sum(sizes[row] for row in part) for part in parts) == [12, 19]
 
 
 def test_impossible_settings_are_refused() -> None:

@@ -37,6 +37,13 @@ def texts(tokenizing: Tokenizing, tokens: TokenizedTexts) -> list[str]:
     return [tokenizing.tokenization.tokenizer.decode(ids) for ids in tokens.input_ids]
 
 
+def test_a_row_is_as_long_as_its_texts_are_read(tokenizing: Tokenizing) -> None:
+    columns = {"q": ["one", "two words"], "p": [["red"], ["green", "blue"]], "label": [[1], [0, 1]]}
+    collate = Collate(TrainingData(pa.table(columns)), tokenizing, LambdaLoss())
+    assert collate.letters([1, 0]) == [18, 6]
+    assert collate.letters([1, 0], at_most=4) == [12, 6]
+
+
 def test_columns_in_order_with_their_prompts_and_labels(tokenizing: Tokenizing) -> None:
     columns = {"q": ["one", "two"], "p": ["red", "green"], "n": ["dog", "cat"], "score": [0.5, 2]}
     found = batch(tokenizing, MarginMSELoss(), {"p": "a "}, **columns)

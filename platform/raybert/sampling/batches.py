@@ -8,7 +8,7 @@ and a run resumes at any step by going on in the plan. Batches are of the whole 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,27 +130,39 @@ class BatchSampler(ABC):
 class RankBatches:
     """One rank's part of each batch of a sampler; all ranks together have the whole batch.
 
-    Parts are contiguous, in the order of ranks, and differ by one row at most. The state is the
-    sampler's, so a run may resume on another number of ranks.
+    Parts differ by one row at most. They are contiguous, in the order of ranks; or with `sizes` of
+    about equal cost, lest the ranks wait for each other. The state is the sampler's, so a run may
+    resume on another number of ranks.
 
     Args:
         sampler: the batches of the whole run.
         rank: this process.
         world: number of processes.
+        sizes: what each of some rows costs.
     """
 
-    def __init__(self, sampler: BatchSampler, rank: int, world: int) -> None:
+    def __init__(
+        self,
+        sampler: BatchSampler,
+        rank: int,
+        world: int,
+        sizes: Callable[[Sequence[int]], Sequence[float]] | None = None,
+    ) -> None:
         if not 0 <= rank < world:
             raise SettingsError(f"rank {rank} of {world}: 0 to {world - 1} are allowed")
-        self.sampler, self.rank, self.world = sampler, rank, world
+        self.sampler, self.rank, self.world, self.sizes = sampler, rank, world, sizes
 
     def __len__(self) -> int:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in self.sampler:
-            start = len(batch) * self.rank // self.world
-            yield batch[start : len(batch) * (self.rank + 1) // self.world]
+            if self.sizes is not None and self.world > 1:
+                dealt = deal_evenly(self.sizes(batch), self.world)[self.rank]
+                yield [batch[place] for place in dealt]
+            else:
+                start = len(batch) * self.rank // self.world
+                yield batch[start : len(batch) * (self.rank + 1) // self.world]
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of an epoch; the current one goes on where it is."""
@@ -163,3 +175,28 @@ class RankBatches:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken, on any number of ranks."""
         self.sampler.load_state_dict(state)
+
+
+def deal_evenly(sizes: Sequence[float], parts: int) -> list[list[int]]:
+    """Deal items to parts as many and as large as each other; equal input, equal parts.
+
+    The largest first, each to the part that holds least of those with room (longest processing
+    time first, Graham 1969).
+
+    Args:
+        sizes: the size of each item.
+        parts: number of parts, whose counts of items differ by one at most.
+
+    Returns:
+        The places of each part's items, ascending.
+    """
+    count = len(sizes)
+    room = [count * (part + 1) // parts - count * part // parts for part in range(parts)]
+    held = [0.0] * parts
+    dealt: list[list[int]] = [[] for _ in range(parts)]
+    for place in sorted(range(count), key=lambda place: -sizes[place]):
+        part = min((each for each in range(parts) if room[each]), key=held.__getitem__)
+        dealt[part].append(place)
+        held[part] += sizes[place]
+        room[part] -= 1
+    return [sorted(places) for places in dealt]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -41,6 +41,8 @@ ENCODERS: dict[str, type[Encoder]] = {
     "cross": CrossEncoder,
 }
 """Family of a model to its encoder."""
+LETTERS = 4
+"""Letters of a token, about."""
 WHOLE_BATCH = 1 << 30
 """Rows of a pass that is bounded by tokens alone."""
 CPU_OVERHEAD, GPU_OVERHEAD = 256, 4096
@@ -111,7 +113,7 @@ def make_training(job: Job, data: TrainingData | None = None) -> Training:
         loss=loss,
         step=_step(settings, encoder, feed),
         collate=feed.collate,
-        batches=RankBatches(feed.sampler, rank(), world_size()),
+        batches=RankBatches(feed.sampler, rank(), world_size(), _sizes(settings, encoder, feed)),
         optimizer=make_optimizer(_once(named), settings.schedule),
         schedule=Schedule.of(settings.schedule, steps),
         checkpoints=Checkpoints(job.checkpoints, job.signature(data), settings.saving.keep),
@@ -119,6 +121,19 @@ def make_training(job: Job, data: TrainingData | None = None) -> Training:
         evaluator=open_evaluator(settings.evaluation, job.family),
         reopen=partial(_open, job),
     )
+
+
+def _sizes(
+    settings: TrainingSettings, encoder: Encoder, feed: Feed
+) -> Callable[[Sequence[int]], Sequence[float]] | None:
+    """Return what rows cost, by which ranks share a batch; none where labels' rows lie together.
+
+    Letters stand in for tokens, which each rank would have to make of the whole batch.
+    """
+    if settings.batch.sampler == "group_by_label":
+        return None
+    longest = encoder.max_seq_length
+    return partial(feed.collate.letters, at_most=LETTERS * longest if longest else math.inf)
 
 
 def _open(job: Job) -> Encoder:

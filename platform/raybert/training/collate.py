@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -82,6 +83,15 @@ class Collate:
         guide = () if self.guide is None else tuple(map(self.guide.pre, texts))
         return Batch(list(rows), tuple(columns), labels, guide)
 
+    def letters(self, rows: Sequence[int], at_most: float = math.inf) -> list[float]:
+        """Return the letters of each row's texts, each up to `at_most`; pictures have none."""
+        columns = [
+            self.data.texts(name, rows)
+            for name in self.data.columns
+            if name not in self.data.images
+        ]
+        return [sum(_letters(cell, at_most) for cell in row) for row in zip(*columns, strict=True)]
+
     def _texts(self, texts: Sequence[list[Any]]) -> list[Column]:
         """Tokenize column by column; pictures are prepared."""
         return [
@@ -136,6 +146,11 @@ class MixedCollate:
         part, own = self.sampler.locate(rows)
         return replace(self.parts[part](own), rows=list(rows), part=part)
 
+    def letters(self, rows: Sequence[int], at_most: float = math.inf) -> list[float]:
+        """Return the letters of each row's texts."""
+        part, own = self.sampler.locate(rows)
+        return self.parts[part].letters(own, at_most)
+
 
 def damage(text: str) -> str:
     """Leave out 60 percent of a text's words, drawn from torch's generator; one stays."""
@@ -146,6 +161,13 @@ def damage(text: str) -> str:
     if not kept and words:
         kept = [words[int(torch.randint(len(words), ()))]]
     return " ".join(kept)
+
+
+def _letters(cell: Any, at_most: float) -> float:
+    """Return the letters of a text, or of a list of texts."""
+    if isinstance(cell, str):
+        return min(len(cell), at_most)
+    return sum(_letters(each, at_most) for each in cell)
 
 
 def _others(documents: Sequence[list[str]], number: int | None) -> list[list[str]]:

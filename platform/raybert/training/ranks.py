@@ -43,12 +43,14 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     with torch.no_grad():
         found = [each.grad for each in parameters if each.grad is not None]
         for bucket in _buckets([each for each in found if not isinstance(each, DTensor)]):
-            flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
+            alone = len(bucket) == 1 and bucket[0].is_contiguous()
+            flat = bucket[0] if alone else torch.cat([each.reshape(-1) for each in bucket])
             dist.all_reduce(flat)
             flat /= world_size()
-            parts = torch.split(flat, [gradient.numel() for gradient in bucket])
-            for gradient, part in zip(bucket, parts, strict=True):
-                gradient.copy_(part.view_as(gradient))
+            if not alone:
+                parts = torch.split(flat, [gradient.numel() for gradient in bucket])
+                for gradient, part in zip(bucket, parts, strict=True):
+                    gradient.copy_(part.view_as(gradient))
 
 
 def mean_over_ranks(values: Mapping[str, Tensor]) -> dict[str, float]:
