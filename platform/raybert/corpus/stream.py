@@ -1,26 +1,28 @@
-"""Rows of Parquet files too many for memory: one window after another, read ahead by Ray Data."""
+"""Rows of Parquet files too many for memory: one window after another, read ahead by Ray."""
 
 from __future__ import annotations
 
-import json
+from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import ray.data
+import ray
+from ray.exceptions import RayTaskError
 
 from raybert.artifacts import fingerprint, hash_bytes
-from raybert.corpus.cluster import connect, quiet_data
+from raybert.corpus.cluster import connect
 from raybert.corpus.sources import find_files, open_parquet, readable_parquet
 from raybert.errors import InputError
 
 Piece = tuple[str, int, int]
 """A file, and its rows from the second number up to the third."""
 
-_FAULT = "raybert fault"
-"""The column in which a task tells what it could not read: raised there, it would lose its type."""
+_AHEAD = 2
+"""Windows that are read while one is in use."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class RowStream:
     def windows(self, first: int = 0) -> Generator[pa.Table]:
         """Yield the windows from number `first` on; those before it are not read.
 
-        Tasks read ahead as far as the object store has room; closing the generator ends them.
+        Two more are read meanwhile, and none after the generator was closed.
 
         Raises:
             InputError: a file turns out damaged.
@@ -68,19 +70,13 @@ class RowStream:
         if not plan:
             return
         connect(dashboard=True)
-        quiet_data().execution_options.preserve_order = True
         # Reading asks for no CPU: the workers that wait for the rows may hold all there are.
-        read = ray.data.from_items(
-            [{"pieces": json.dumps(pieces)} for pieces in plan], override_num_blocks=len(plan)
-        ).map_batches(_read, batch_size=1, batch_format="pyarrow", num_cpus=0)
-        blocks = iter(read.iter_batches(batch_size=None, batch_format="pyarrow"))
-        for pieces in plan:
-            wanted, held = sum(stop - start for _, start, stop in pieces), 0
-            parts: list[pa.Table] = []
-            while held < wanted:
-                parts.append(_unless_fault(next(blocks)))
-                held += len(parts[-1])
-            yield pa.concat_tables(parts, promote_options="default")
+        read = ray.remote(num_cpus=0)(_read).remote
+        left = iter(plan)
+        ahead = deque(map(read, islice(left, 1 + _AHEAD)))
+        while ahead:
+            yield _fetched(ahead.popleft())
+            ahead.extend(map(read, islice(left, 1)))
 
     def _plan(self) -> list[list[Piece]]:
         """Return the pieces of each window."""
@@ -105,19 +101,18 @@ def _hash(footer: pq.FileMetaData) -> str:
     return hash_bytes(memoryview(sink.getvalue()))
 
 
-def _read(batch: pa.Table) -> pa.Table:
+def _read(pieces: Sequence[Piece]) -> pa.Table:
     """Read a window."""
-    pieces = json.loads(batch["pieces"][0].as_py())
+    return pa.concat_tables([_rows(*piece) for piece in pieces], promote_options="default")
+
+
+def _fetched(window: ray.ObjectRef[pa.Table]) -> pa.Table:
     try:
-        return pa.concat_tables([_rows(*piece) for piece in pieces], promote_options="default")
-    except InputError as fault:
-        return pa.table({_FAULT: [str(fault)]})
-
-
-def _unless_fault(block: pa.Table) -> pa.Table:
-    if _FAULT in block.column_names:
-        raise InputError(block[_FAULT][0].as_py())
-    return block
+        return ray.get(window)
+    except RayTaskError as error:
+        if isinstance(error.cause, InputError):
+            raise error.cause from None
+        raise
 
 
 def _rows(uri: str, start: int, stop: int) -> pa.Table:

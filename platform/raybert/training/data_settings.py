@@ -58,7 +58,7 @@ class DataSettings(Settings):
     rows: int | None = Field(None, ge=1)
     """Use the first so many rows; default: all."""
     window: int | None = Field(None, ge=1)
-    """Hold so many rows at a time, read ahead by Ray Data (Parquet alone), for more than memory
+    """Hold so many rows at a time, read ahead by Ray (Parquet alone), for more than memory
     holds. Batches are drawn within a window, by `batch.sampler: batch_sampler`."""
 
 
