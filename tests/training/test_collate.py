@@ -44,6 +44,12 @@ def test_a_row_is_as_long_as_its_texts_are_read(tokenizing: Tokenizing) -> None:
     assert collate.letters([1, 0], at_most=4) == [12, 6]
 
 
+def test_rows_of_pictures_alone_have_no_letters(tokenizing: Tokenizing) -> None:
+    table = pa.table({"a": [b"1", b"2"], "b": [b"3", b"4"]})
+    data = TrainingData(table, images=["a", "b"])
+    assert Collate(data, tokenizing, MultipleNegativesRankingLoss()).letters([1, 0]) == [0, 0]
+
+
 def test_columns_in_order_with_their_prompts_and_labels(tokenizing: Tokenizing) -> None:
     columns = {"q": ["one", "two"], "p": ["red", "green"], "n": ["dog", "cat"], "score": [0.5, 2]}
     found = batch(tokenizing, MarginMSELoss(), {"p": "a "}, **columns)

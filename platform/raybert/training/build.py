@@ -41,8 +41,8 @@ ENCODERS: dict[str, type[Encoder]] = {
     "cross": CrossEncoder,
 }
 """Family of a model to its encoder."""
-LETTERS = 4
-"""Letters of a token, about."""
+LETTERS_A_TOKEN = 4
+"""About; in English."""
 WHOLE_BATCH = 1 << 30
 """Rows of a pass that is bounded by tokens alone."""
 CPU_OVERHEAD, GPU_OVERHEAD = 256, 4096
@@ -133,7 +133,7 @@ def _sizes(
     if settings.batch.sampler == "group_by_label":
         return None
     longest = encoder.max_seq_length
-    return partial(feed.collate.letters, at_most=LETTERS * longest if longest else math.inf)
+    return partial(feed.collate.letters, at_most=LETTERS_A_TOKEN * longest if longest else math.inf)
 
 
 def _open(job: Job) -> Encoder:

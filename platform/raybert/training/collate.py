@@ -85,12 +85,12 @@ class Collate:
 
     def letters(self, rows: Sequence[int], at_most: float = math.inf) -> list[float]:
         """Return the letters of each row's texts, each up to `at_most`; pictures have none."""
-        columns = [
-            self.data.texts(name, rows)
-            for name in self.data.columns
-            if name not in self.data.images
-        ]
-        return [sum(_letters(cell, at_most) for cell in row) for row in zip(*columns, strict=True)]
+        letters = [0.0] * len(rows)
+        for name in self.data.columns:
+            if name not in self.data.images:
+                for place, cell in enumerate(self.data.texts(name, rows)):
+                    letters[place] += _letters(cell, at_most)
+        return letters
 
     def _texts(self, texts: Sequence[list[Any]]) -> list[Column]:
         """Tokenize column by column; pictures are prepared."""
