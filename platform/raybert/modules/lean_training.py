@@ -1,23 +1,24 @@
-"""What training on a CPU wastes, spared: whole gradients of look-ups, and dear dice for dropout.
+"""What training on a CPU wastes, spared: whole gradients of look-ups, dear dice, and padding.
 
 A pass over a few texts makes torch fill a gradient as large as the whole vocabulary's vectors; here
 the rows that were looked up are added to it. And torch draws a number for each value that dropout
-looks at; here one draw decides on four. Shapes: B batch, H heads, T tokens, D width of a head.
+looks at and keeps a mask; here one draw seeds a pass. Padding stays out of the layers where their
+stack is known (`padding_free.py`). Shapes: B batch, H heads, T tokens, D width of a head.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from raybert.modules.padding_free import Pieces, leave_padding_out
+
 ATTENTION = "raybert_lean"
 """Name under which transformers knows this attention."""
-LANES = 4
-"""Chances of 16 bits that one draw of 64 gives."""
-STEPS = 1 << 16
-"""Shares of values to drop are whole multiples of 1 / STEPS."""
 
 
 def make_lean(model: Any) -> None:
@@ -30,6 +31,7 @@ def make_lean(model: Any) -> None:
     if model.config._attn_implementation == "sdpa":
         _register()
         model.config._attn_implementation = ATTENTION
+        leave_padding_out(model)
 
 
 class LeanEmbedding(nn.Embedding):
@@ -45,7 +47,7 @@ class LeanEmbedding(nn.Embedding):
 
 
 class LeanDropout(nn.Dropout):
-    """Dropout whose chances have 16 bits."""
+    """Dropout in one pass, without a mask."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Drop a share of the values while training."""
@@ -73,34 +75,37 @@ class _LookUp(torch.autograd.Function):
 
 class _Drop(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, dropped: int) -> Tensor:
-        lost = _chances(values.shape).lt(dropped - STEPS // 2)
-        ctx.save_for_backward(lost)
-        ctx.scale = STEPS / (STEPS - dropped)
-        kept: Tensor = (values * ctx.scale).masked_fill_(lost, 0)
-        return kept
+    def forward(ctx: Any, values: Tensor, share: float) -> Tensor:
+        ctx.share = share
+        ctx.seed = torch.empty(1, dtype=torch.int64).random_(torch.iinfo(torch.int64).min, None)
+        return _dropped(values, share, ctx.seed)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (lost,) = ctx.saved_tensors
-        return (gradients[0] * ctx.scale).masked_fill_(lost, 0), None
+        return _dropped(gradients[0], ctx.share, ctx.seed), None
+
+
+def _dropped(values: Tensor, share: float, seed: Tensor) -> Tensor:
+    from raybert.modules import dropped_values  # Numba takes long to import
+
+    values = values.contiguous()
+    kept = torch.empty_like(values)
+    dropped_values.drop(
+        values.view(-1).numpy(),
+        seed.numpy().view(np.uint32),
+        np.uint32(share * dropped_values.CHANCES),
+        np.float32(1 / (1 - share)),
+        kept.view(-1).numpy(),
+    )
+    return kept
 
 
 def lean_dropout(values: Tensor, share: float) -> Tensor:
     """Set a share of the values to 0 and scale the others, so that the mean stays."""
-    dropped = round(share * STEPS)
-    if values.device.type != "cpu" or not 0 < dropped < STEPS:
+    if values.device.type != "cpu" or values.dtype != torch.float32 or not 0 < share < 1:
         return nn.functional.dropout(values, share)
-    found: Tensor = _Drop.apply(values, dropped)  # type: ignore[no-untyped-call]
+    found: Tensor = _Drop.apply(values, share)  # type: ignore[no-untyped-call]
     return found
-
-
-def _chances(shape: torch.Size) -> Tensor:
-    """Return whole numbers of 16 bits, each as likely as any other."""
-    count = shape.numel()
-    draws = torch.empty(-(-count // LANES), dtype=torch.int64)
-    draws.random_(torch.iinfo(torch.int64).min, None)
-    return draws.view(torch.int16)[:count].view(shape)
 
 
 def _attention(
@@ -108,7 +113,7 @@ def _attention(
     query_BHTD: Tensor,
     key_BHTD: Tensor,
     value_BHTD: Tensor,
-    attention_mask: Tensor | None,
+    attention_mask: Tensor | Pieces | None,
     dropout: float = 0.0,
     scaling: float | None = None,
     **options: Any,
@@ -116,6 +121,13 @@ def _attention(
     """Attend as `sdpa` does; where values are dropped, by lean dropout."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+    attend = partial(
+        _attend,
+        dropout=dropout,
+        scale=query_BHTD.shape[-1] ** -0.5 if scaling is None else scaling,
+    )
+    if isinstance(attention_mask, Pieces):
+        return attention_mask.attend(query_BHTD, key_BHTD, value_BHTD, attend), None
     causal = options.get("is_causal", getattr(module, "is_causal", False))
     plain = query_BHTD.shape[1] == key_BHTD.shape[1] and query_BHTD.device.type == "cpu"
     plain = plain and options.get("position_bias") is None and options.get("cache") is None
@@ -131,14 +143,41 @@ def _attention(
             **options,
         )
         return found
-    scale = query_BHTD.shape[-1] ** -0.5 if scaling is None else scaling
-    scores_BHTT = (query_BHTD * scale) @ key_BHTD.transpose(2, 3)
     if attention_mask is not None and attention_mask.dtype == torch.bool:
-        scores_BHTT = scores_BHTT.masked_fill(~attention_mask, torch.finfo(scores_BHTT.dtype).min)
-    elif attention_mask is not None:
-        scores_BHTT = scores_BHTT + attention_mask
-    shares_BHTT = lean_dropout(scores_BHTT.softmax(-1), dropout)
-    return (shares_BHTT @ value_BHTD).transpose(1, 2).contiguous(), None
+        least = torch.finfo(query_BHTD.dtype).min
+        attention_mask = torch.where(attention_mask, 0, least).to(query_BHTD.dtype)
+    attended_BHTD = attend(query_BHTD, key_BHTD, value_BHTD, attention_mask)
+    return attended_BHTD.transpose(1, 2).contiguous(), None
+
+
+def _attend(
+    query_BHTD: Tensor,
+    key_BHTD: Tensor,
+    value_BHTD: Tensor,
+    mask: Tensor | None,
+    *,
+    dropout: float,
+    scale: float,
+) -> Tensor:
+    """Attend, [B, H, T, D]; written out where shares are dropped.
+
+    Args:
+        query_BHTD: and `key_BHTD` and `value_BHTD`.
+        key_BHTD: see `query_BHTD`.
+        value_BHTD: see `query_BHTD`.
+        mask: to be added to the scores.
+        dropout: the share of the shares that is dropped.
+        scale: of the scores.
+    """
+    if not dropout:
+        found: Tensor = nn.functional.scaled_dot_product_attention(
+            query_BHTD, key_BHTD, value_BHTD, attn_mask=mask, scale=scale
+        )
+        return found
+    scores_BHTT = (query_BHTD * scale) @ key_BHTD.transpose(2, 3)
+    if mask is not None:
+        scores_BHTT += mask
+    return lean_dropout(scores_BHTT.softmax(-1), dropout) @ value_BHTD
 
 
 def _register() -> None:

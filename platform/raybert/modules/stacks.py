@@ -134,6 +134,19 @@ def find_stack(model: nn.Module) -> tuple[Any, Any, Callable[[Any], Layer]] | No
     return None
 
 
+def real_tokens(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Return which tokens of [B, T, D] are no padding, bool [B, T].
+
+    Args:
+        x: the tokens.
+        mask: [B or 1, 1, T or 1, T], bool or added to the scores; None where all are real.
+    """
+    if mask is None:
+        return torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+    keys = mask[:, 0, 0].expand(x.shape[:2])
+    return keys if keys.dtype == torch.bool else keys == 0
+
+
 def _activation(config: Any) -> str:
     """Return the name of a configuration's activation."""
     return str(getattr(config, "hidden_act", None) or getattr(config, "activation", ""))

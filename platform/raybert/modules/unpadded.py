@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from raybert.errors import ModelError
 from raybert.modules.packed import activated
-from raybert.modules.stacks import Layer, StackForward, find_stack
+from raybert.modules.stacks import Layer, StackForward, find_stack, real_tokens
 
 HALVES = (torch.bfloat16, torch.float16)
 """Number formats that FlashAttention computes in."""
@@ -63,7 +63,7 @@ class UnpaddedForward(StackForward):
     def _run(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Run the layers over the real tokens."""
         texts, longest, width = x.shape
-        real = self._real(x, mask)
+        real = real_tokens(x, mask)
         at = real.flatten().nonzero().squeeze(1)
         bounds = F.pad(real.sum(1).cumsum(0), (1, 0)).to(torch.int32)
         flat = x.reshape(-1, width)[at]
@@ -72,14 +72,6 @@ class UnpaddedForward(StackForward):
         found = x.new_zeros(texts * longest, width)
         found[at] = flat
         return found.view(x.shape)
-
-    @staticmethod
-    def _real(x: Tensor, mask: Tensor | None) -> Tensor:
-        """Return which tokens are no padding, bool [B, T], from a mask that is bool or added."""
-        if mask is None:
-            return torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-        keys = mask[:, 0, 0].expand(x.shape[:2])
-        return keys if keys.dtype == torch.bool else keys == 0
 
     def _layer(self, x: Tensor, layer: Layer, bounds: Tensor, longest: int) -> Tensor:
         """Run attention and feed-forward over [N, D], each with its residual and norm."""

@@ -46,8 +46,8 @@ LETTERS_A_TOKEN = 4
 WHOLE_BATCH = 1 << 30
 """Rows of a pass that is bounded by tokens alone."""
 CPU_OVERHEAD, GPU_OVERHEAD = 256, 4096
-"""What a forward and backward pass costs besides its tokens, in tokens: on a CPU mostly the dense
-gradient of the word embeddings, on a GPU launching kernels."""
+"""What a forward and backward pass costs besides its tokens, in tokens: on a CPU reading all
+weights and adding to all gradients, on a GPU launching kernels."""
 
 
 @dataclass(frozen=True, slots=True)

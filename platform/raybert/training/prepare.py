@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from raybert.encoders.base import Encoder
 from raybert.errors import SettingsError
 from raybert.modules import Transformer
@@ -33,7 +35,9 @@ def prepare(encoder: Encoder, settings: TrainingSettings) -> None:
         )
     for part in found:
         if scale.gradient_checkpointing:
-            part.model.gradient_checkpointing_enable({"use_reentrant": False})
+            model: Any = part.model  # newer transformers have another name for it
+            named = getattr(model, "activation_checkpointing_enable", None)
+            (named or model.gradient_checkpointing_enable)({"use_reentrant": False})
         if scale.compile is not None:
             part.model.compile(backend=scale.compile, dynamic=True)
         elif encoder.device.type == "cpu" and not scale.split_weights:
