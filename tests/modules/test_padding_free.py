@@ -152,6 +152,19 @@ def test_what_keeps_its_padding() -> None:
     torch.testing.assert_close(model(**inputs).last_hidden_state, known, rtol=0, atol=0)
 
 
+def test_texts_without_tokens_are_left_out() -> None:
+    _, model = two("bert")
+    inputs = batch()
+    inputs["attention_mask"][2] = 0
+    tokens = model(**inputs).last_hidden_state
+    assert not tokens[2].any()
+    assert tokens[[0, 1, 3]].isfinite().all()
+    tokens.sum().backward()
+    assert all(each.grad.isfinite().all() for each in model.encoder.parameters())
+    inputs["attention_mask"][:] = 0
+    assert model(**inputs).last_hidden_state.shape == tokens.shape
+
+
 def test_pieces_hold_texts_of_about_one_length() -> None:
     pieces = Pieces.of(batch()["attention_mask"].bool())
     assert [(each.tokens, each.texts, each.width) for each in pieces.pieces] == [

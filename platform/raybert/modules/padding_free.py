@@ -73,14 +73,14 @@ class Pieces:
 
     @classmethod
     def of(cls, real_BT: Tensor) -> Pieces:
-        """Cut texts into pieces of about one length.
+        """Cut texts into pieces of about one length; texts without tokens are in none.
 
         Args:
             real_BT: bool, which tokens are no padding.
         """
         lengths = real_BT.sum(1)
         steps = (-(-lengths // STEP)).tolist()
-        rows = sorted(range(len(steps)), key=steps.__getitem__)
+        rows = sorted(filter(steps.__getitem__, range(len(steps))), key=steps.__getitem__)
         order, pieces = [], []
         for _, each in groupby(rows, key=steps.__getitem__):
             among = torch.tensor(list(each))
@@ -170,12 +170,13 @@ class PaddingFree:
         return found
 
     def _possible(self, x: Tensor, mask: Any, options: dict[str, Any]) -> bool:
-        """Tell whether the stack trains, has padding, and only its last layer is asked for."""
+        """Tell whether the stack trains on tokens and padding, and only its last layer is asked."""
         return (
             self.stack.training
             and x.device.type == "cpu"
             and isinstance(mask, Tensor)
             and mask.ndim == 4
+            and bool(real_tokens(x, mask).any())
             and not self.config.output_hidden_states
             and not self.config.output_attentions
             and options.get("past_key_values") is None
