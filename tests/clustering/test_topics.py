@@ -27,6 +27,14 @@ def test_the_weight_is_the_papers() -> None:
     assert dict(cats.words)["cats"] == pytest.approx(3 / 6 * np.log(1 + 6 / 3), abs=1e-6)
 
 
+def test_words_of_texts_in_no_cluster_weigh_nothing() -> None:
+    alone = Clusters(np.array([0, 0, -1, 1, 1]), CLUSTERS.centres)
+    texts = [*TEXTS[:2], "zebra zebra", *TEXTS[3:]]
+    words = [word for topic in describe_topics(texts, ROWS, alone) for word in topic.words]
+    assert all(0 < weight < 10 for _, weight in words)
+    assert "zebra" not in dict(words)
+
+
 def test_texts_without_words_have_topics_without_words() -> None:
     topics = describe_topics(["the", "of", "", "", ""], ROWS, CLUSTERS)
     assert [topic.words for topic in topics] == [(), ()]
