@@ -91,4 +91,5 @@ def _weights(texts: Sequence[str], clusters: Clusters) -> tuple[npt.NDArray[np.f
     total = by_cluster.sum(axis=0)
     average = by_cluster.sum() / max(len(by_cluster), 1)
     shares = by_cluster / np.maximum(by_cluster.sum(axis=1, keepdims=True), 1)
-    return shares * np.log1p(average / np.maximum(total, 1)), counter.get_feature_names_out().tolist()
+    rarity = np.log1p(average / np.maximum(total, 1))
+    return shares * rarity, counter.get_feature_names_out().tolist()
