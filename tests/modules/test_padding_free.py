@@ -106,7 +106,7 @@ def test_outputs_and_gradients_are_those_with_padding(
     assert max(no_dice) < most or attention == "sdpa"
 
 
-def test_layers_see_real_tokens_alone(no_dice: list[int]) -> None:
+def test_layers_see_real_tokens_alone() -> None:
     model = MODELS["bert"]().train()
     make_lean(model)
     seen: list[tuple[int, ...]] = []

@@ -144,8 +144,8 @@ def _attention(
         )
         return found
     if attention_mask is not None and attention_mask.dtype == torch.bool:
-        least = torch.finfo(query_BHTD.dtype).min
-        attention_mask = torch.where(attention_mask, 0, least).to(query_BHTD.dtype)
+        added = torch.zeros_like(attention_mask, dtype=query_BHTD.dtype)
+        attention_mask = added.masked_fill_(~attention_mask, torch.finfo(added.dtype).min)
     attended_BHTD = attend(query_BHTD, key_BHTD, value_BHTD, attention_mask)
     return attended_BHTD.transpose(1, 2).contiguous(), None
 

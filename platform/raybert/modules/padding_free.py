@@ -162,7 +162,10 @@ class PaddingFree:
         if not self._possible(hidden_states, attention_mask, options):
             return self.plain(hidden_states, attention_mask=attention_mask, **options)
         texts, longest, width = hidden_states.shape
-        pieces = Pieces.of(real_tokens(hidden_states, attention_mask))
+        real = real_tokens(hidden_states, attention_mask)
+        if not real.any():
+            return self.plain(hidden_states, attention_mask=attention_mask, **options)
+        pieces = Pieces.of(real)
         flat: Tensor = _Gather.apply(hidden_states.reshape(-1, width), pieces.order)  # type: ignore[no-untyped-call]
         found = type(self.stack).forward(self.stack, flat[None], attention_mask=pieces, **options)
         tokens = _Spread.apply(found.last_hidden_state[0], pieces.order, texts * longest)  # type: ignore[no-untyped-call]
@@ -170,13 +173,12 @@ class PaddingFree:
         return found
 
     def _possible(self, x: Tensor, mask: Any, options: dict[str, Any]) -> bool:
-        """Tell whether the stack trains on tokens and padding, and only its last layer is asked."""
+        """Tell whether the stack trains with a mask, and only its last layer is asked for."""
         return (
             self.stack.training
             and x.device.type == "cpu"
             and isinstance(mask, Tensor)
             and mask.ndim == 4
-            and bool(real_tokens(x, mask).any())
             and not self.config.output_hidden_states
             and not self.config.output_attentions
             and options.get("past_key_values") is None
@@ -185,7 +187,10 @@ class PaddingFree:
 
 
 def leave_padding_out(model: nn.Module) -> None:
-    """Have a model's stack of layers train without padding, if it is one without own positions."""
+    """Have a model's stack of layers train without padding.
+
+    Unknown stacks, and those with relative positions, keep it.
+    """
     if (found := find_stack(model)) and not hasattr(found[0], "compute_position_bias"):
         stack, config, _ = found
         stack.forward = PaddingFree(stack, config)

@@ -58,7 +58,7 @@ class DataSettings(Settings):
     rows: int | None = Field(None, ge=1)
     """Use the first so many rows; default: all."""
     window: int | None = Field(None, ge=1)
-    """Hold so many rows at a time, and as many twice that Ray reads ahead (Parquet alone), for more
+    """Hold so many rows at a time, and twice as many that Ray reads ahead (Parquet alone), for more
     than memory holds. Batches are drawn within a window, by `batch.sampler: batch_sampler`."""
 
 
