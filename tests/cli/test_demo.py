@@ -69,4 +69,7 @@ def test_the_demo_answers_and_the_second_time_skips_what_is_done(
     assert len(re.findall(r"^ +0\.\d{4}  \S", first, re.MULTILINE)) == 9, "three hits a question"
     report = read_manifest(str(tmp_path / "home" / "demo" / "report"), kind="report")
     assert report.details["metrics"]["recall@10"] >= 0.75
+    (named,) = re.findall(r"raybert lineage (\S+)", first)
+    assert main(["lineage", named]) == 0
+    assert "── pairs" in capfd.readouterr().out, "the triplets that the model was trained on"
     shutil.rmtree(tmp_path / "home" / "demo")

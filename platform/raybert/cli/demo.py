@@ -13,6 +13,7 @@ from raybert.cli.demo_promotion import Winner, promoted
 from raybert.cli.demo_steps import EXPERIMENT, Step, demo_steps, finished_step, forget
 from raybert.cli.offline_model import offline_model
 from raybert.cli.printing import Commands, print_hits
+from raybert.settings import home
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -212,4 +213,6 @@ def _addresses(console: Console, state: PlatformState, url: str) -> None:
         console.print(f"  [bold]{name:<10}[/] {address}")
     body = '{"query": "how do I sort by two keys", "explain": true}'
     console.print(f"\n  [dim]curl {url}/v1/search -H 'content-type: application/json' -d '{body}'")
-    console.print("  [dim]raybert lineage .raybert/demo/after/report[/]\n")
+    report, here = home() / "demo" / "after" / "report", Path.cwd()
+    near = report.relative_to(here) if report.is_relative_to(here) else report
+    console.print(f"  [dim]raybert lineage {near}[/]\n")
