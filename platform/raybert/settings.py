@@ -239,6 +239,4 @@ def ray_address() -> str | None:
     if address is None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray prints an error about every actor that may be restarted; faults reach Python anyway.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     return address

@@ -69,7 +69,7 @@ class RowStream:
         plan = self._plan()[first:]
         if not plan:
             return
-        connect(dashboard=True)
+        connect(train=True)
         # Reading asks for no CPU: the workers that wait for the rows may hold all there are.
         read = ray.remote(num_cpus=0)(_read).remote
         left = iter(plan)

@@ -78,7 +78,7 @@ def _on_ray(job: Job, run: Run) -> Outcome:
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    connect(dashboard=True)
+    connect(train=True)
     scale = job.settings.scale
     gpu = scale.device.startswith("cuda") or (scale.device == "auto" and cluster_size()[1] > 0)
     plain = TrainingSettings(**job.settings.model_dump(include=set(TrainingSettings.model_fields)))
