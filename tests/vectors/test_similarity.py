@@ -101,6 +101,18 @@ def test_sparse_rows_score_as_their_dense_form(name: str, sides: str) -> None:
     torch.testing.assert_close(ours.pairwise(first, second), ours.pairwise(left, right))
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+def test_gradients_pass_where_both_sides_are_sparse() -> None:
+    draw = torch.Generator().manual_seed(2)
+    left, right = (torch.relu(torch.randn(4, 50, generator=draw)) for _ in range(2))
+    told, expected = left.clone().requires_grad_(), left.clone().requires_grad_()
+    dot_score(told.to_sparse_coo(), right.to_sparse_coo()).square().sum().backward()  # type: ignore[no-untyped-call]
+    dot_score(expected, right).square().sum().backward()  # type: ignore[no-untyped-call]
+    assert told.grad is not None
+    kept = left != 0  # a value that a sparse row does not hold has no gradient
+    torch.testing.assert_close(told.grad[kept], expected.grad[kept])  # type: ignore[index]
+
+
 def test_lists_arrays_and_tensors_are_one() -> None:
     expected = dot_score(torch.tensor(A), torch.tensor(P))
     assert torch.equal(dot_score(A, P), expected)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -194,9 +195,20 @@ def _product(left: Tensor, right: Tensor) -> Tensor:
         return left @ right.T
     if _is_sparse(right) and not _is_sparse(left):
         return sparse_product(_coo(right), left.T).T
-    if _is_sparse(right):
+    if not _is_sparse(right):
+        return sparse_product(_coo(left), right.T)
+    if left.device.type != "cpu" or left.requires_grad or right.requires_grad:
         return sparse_product(_coo(left), _coo(right).t()).to_dense()
-    return sparse_product(_coo(left), right.T)
+    # SciPy's product of two sparse matrices takes a sixth of the time of torch's.
+    return torch.from_numpy((_rows(left) @ _rows(right).T).toarray())
+
+
+def _rows(vectors: Tensor) -> csr_array:
+    coordinates = _coo(vectors).coalesce()
+    row, column = coordinates.indices().numpy()
+    return csr_array(
+        (coordinates.values().numpy(), (row, column)), (len(vectors), vectors.shape[1])
+    )
 
 
 def _rowwise_product(left: Tensor, right: Tensor) -> Tensor:
