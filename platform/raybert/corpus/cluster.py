@@ -37,6 +37,14 @@ def connect(*, train: bool = False) -> None:
         )
     else:
         ray.init(address=address, logging_level=logging.WARNING)
+        say_if_full()
+
+
+def say_if_full() -> None:
+    """Say so where no CPU of the cluster is free: work that needs one waits, without a word."""
+    if not ray.available_resources().get("CPU"):
+        cpus = ray.cluster_resources().get("CPU", 0)
+        print(f"Ray: none of {cpus:g} CPUs is free now; what needs one waits", flush=True)
 
 
 def quiet_data() -> ray.data.DataContext:
