@@ -103,7 +103,7 @@ def cooked(name: str, options: argparse.Namespace) -> str:
     )
     found = read_manifest(str(options.out / "artifacts" / "recipes" / name), kind="model")
     before, after = found.details["before"], found.details["metrics"]
-    wanted = ("cosine_ndcg@10", "dot_ndcg@10", "cosine_spearman", "spearman", "cosine_ap")
+    wanted = ("cosine_ndcg@10", "dot_ndcg@10", "spearman_cosine", "spearman", "cosine_ap")
     metric = next((each for each in (*wanted, "mean_accuracy") if each in after), next(iter(after)))
     return (
         f"| `{name}.yaml` | {found.details['loss']} | {found.details['steps']} | {metric} | "
