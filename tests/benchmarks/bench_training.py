@@ -7,7 +7,8 @@
 Dense: two text columns, MultipleNegativesRankingLoss. Cross: two text columns and a label,
 BinaryCrossEntropyLoss. Each round runs in a process of its own, in turn; medians over the rounds
 are compared, model loading left out of the seconds and in the peak memory. With `--workers`
-raybert is compared with itself, a thread each, on Ray; their start is left out.
+raybert is compared with itself, a thread each, on Ray; their start is left out. `--workers 1 2 1 2
+1 2` takes turns: each ratio is to the run of one worker before it, the last lines are medians.
 """
 
 from __future__ import annotations
@@ -168,16 +169,24 @@ def beside_itself(options: argparse.Namespace) -> None:
     from raybert.training import open_data, train_job
 
     print(f"{'workers':>8} {'rows/s':>8} {'ratio':>6}")
-    first = 0.0
+    found: dict[int, list[float]] = {}
     for workers in options.workers:
         with tempfile.TemporaryDirectory() as scratch:
             made = job(options, scratch, workers=workers, threads=1)
             data = open_data(made.settings.data)
             outcome = train_job(made, data, Run(NullStore(), None))
         rates = [rate for _, rate in outcome.history["pairs_per_second"][1:]]
-        rate = statistics.median(rates)
-        first = first or rate
-        print(f"{workers:8} {rate:8.1f} {rate / first:6.2f}", flush=True)
+        found.setdefault(workers, []).append(statistics.median(rates))
+        known = found[options.workers[0]][-1]
+        print(
+            f"{workers:8} {found[workers][-1]:8.1f} {found[workers][-1] / known:6.2f}", flush=True
+        )
+    middle = {workers: statistics.median(rates) for workers, rates in found.items()}
+    for workers, rate in middle.items():
+        print(
+            f"median of {len(found[workers])}, {workers}: {rate:.1f} rows/s, ratio "
+            f"{rate / middle[options.workers[0]]:.2f}"
+        )
 
 
 def main() -> None:
