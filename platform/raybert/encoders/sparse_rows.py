@@ -10,6 +10,7 @@ from scipy import sparse
 from torch import Tensor
 
 from raybert.errors import InputError
+from raybert.vectors.similarity import compressed_rows
 
 
 def strongest(weights_BV: Tensor, limit: int) -> Tensor:
@@ -65,9 +66,7 @@ def _rows_of(tensor: Tensor) -> sparse.csr_array:
     """Return a two-dimensional tensor as compressed rows."""
     if not tensor.is_sparse:
         return sparse.csr_array(tensor.float().numpy())
-    listed = tensor.coalesce()
-    values, places = listed.values().float().numpy(), listed.indices().numpy()
-    return sparse.csr_array((values, (places[0], places[1])), shape=_two(listed.shape))
+    return compressed_rows(tensor.float())
 
 
 def _two(shape: torch.Size) -> tuple[int, int]:

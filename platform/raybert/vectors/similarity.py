@@ -146,6 +146,13 @@ def _as_tensor(vectors: Vectors) -> Tensor:
         raise InputError(f"vectors must be numbers in rows of one width: {error}") from None
 
 
+def compressed_rows(vectors: Tensor) -> csr_array:
+    """Return a sparse tensor on the CPU, [A, D] and of a format that NumPy has, as SciPy's rows."""
+    listed = _coo(vectors).coalesce()
+    row, column = listed.indices().numpy()
+    return csr_array((listed.values().numpy(), (row, column)), (len(vectors), vectors.shape[1]))
+
+
 def _both(a: Vectors, b: Vectors) -> tuple[Tensor, Tensor]:
     """Bring both sides to one width, format and device (the first side's)."""
     left, right = as_vectors(a), as_vectors(b)
@@ -200,15 +207,7 @@ def _product(left: Tensor, right: Tensor) -> Tensor:
     if left.device.type != "cpu" or left.requires_grad or right.requires_grad:
         return sparse_product(_coo(left), _coo(right).t()).to_dense()
     # SciPy's product of two sparse matrices takes a sixth of the time of torch's.
-    return torch.from_numpy((_rows(left) @ _rows(right).T).toarray())
-
-
-def _rows(vectors: Tensor) -> csr_array:
-    coordinates = _coo(vectors).coalesce()
-    row, column = coordinates.indices().numpy()
-    return csr_array(
-        (coordinates.values().numpy(), (row, column)), (len(vectors), vectors.shape[1])
-    )
+    return torch.from_numpy((compressed_rows(left) @ compressed_rows(right).T).toarray())
 
 
 def _rowwise_product(left: Tensor, right: Tensor) -> Tensor:
