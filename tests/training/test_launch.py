@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from ray.train.torch import TorchTrainer
 from safetensors.torch import load_file
 
 from raybert.artifacts import read_manifest
@@ -20,6 +22,7 @@ from raybert.tracking import Run
 from raybert.tracking import job as tracked
 from raybert.tracking.store import NullStore
 from raybert.training import Job, TrainingData, finish_model, open_data, train_job
+from raybert.training.ray_trainer import trainer_class
 
 SETTINGS: dict[str, Any] = {
     "schedule": {"max_steps": 60, "learning_rate": 2e-4},
@@ -85,3 +88,20 @@ def test_a_fault_on_the_workers_is_told_as_it_is(
     job = make_job(scale={"workers": 2, "device": "cpu"}, batch={"size": 5})
     with pytest.raises(InputError, match=r"batch\.size 5: 2 workers cannot share it evenly"):
         train_job(job, open_data(job.settings.data), UNTRACKED)
+
+
+def test_own_ray_trains_without_the_watcher_that_asks_a_dashboard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "1")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+    def callbacks(trainer: type[TorchTrainer]) -> set[str]:
+        made: Any = trainer(print)
+        return {type(each).__name__ for each in made._create_default_callbacks()}
+
+    left_out = callbacks(TorchTrainer) - callbacks(trainer_class())
+    assert left_out == {"PlacementGroupCleanerCallback"}
+    assert os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] == "0"
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
+    assert trainer_class() is TorchTrainer

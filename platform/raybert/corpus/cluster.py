@@ -15,23 +15,19 @@ def connect(*, train: bool = False) -> None:
     """Join the cluster that `RAY_ADDRESS` names, else start one on this machine's cores.
 
     Args:
-        train: start what Ray Train needs. A dashboard, on this machine's own address: it is asked
-            whether the controller lives, and where there is none that is told again and again.
-            Nobody to watch whether nodes are taken away: the only one is this machine.
+        train: leave Ray's log as it is; Ray Data's actors are not used.
     """
     if ray.is_initialized():
         return
     address = ray_address()
-    if train and address is None:
-        set_environment(RAY_TRAIN_ENABLE_PREEMPTION_WATCHER="0")
-    elif not train and environment("RAY_BACKEND_LOG_LEVEL") is None:
+    if not train and environment("RAY_BACKEND_LOG_LEVEL") is None:
         # Ray prints an error about each of Ray Data's actors; their faults reach Python anyway.
         set_environment(RAY_BACKEND_LOG_LEVEL="fatal")
     if address is None:
         ray.init(
             address="local",
             num_cpus=max(2, cpu_count()),
-            include_dashboard=train,
+            include_dashboard=False,
             logging_level=logging.WARNING,
             log_to_driver=True,
         )

@@ -76,13 +76,15 @@ def _on_ray(job: Job, run: Run) -> Outcome:
     """Train on Ray Train's workers; after a death all start again, from the last checkpoint."""
     set_environment(RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S=START_TIMEOUT_S)
     import ray.train
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchConfig
+
+    from raybert.training.ray_trainer import trainer_class
 
     connect(train=True)
     scale = job.settings.scale
     gpu = scale.device.startswith("cuda") or (scale.device == "auto" and cluster_size()[1] > 0)
     plain = TrainingSettings(**job.settings.model_dump(include=set(TrainingSettings.model_fields)))
-    trainer = TorchTrainer(
+    trainer = trainer_class()(
         _worker,
         train_loop_config={
             "job": replace(job, settings=plain),
