@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -13,8 +14,10 @@ from torch.distributed.tensor import DTensor
 from raybert.errors import RaybertError
 from raybert.training.gather import world_size
 
-BUCKET_NUMBERS = 8 << 20
-"""Numbers that travel together: 32 MiB in float32."""
+BUCKET_NUMBERS = 2 << 20
+"""Numbers that travel together: 8 MiB in float32."""
+UNDER_WAY = 2
+"""Buckets that travel while the next is packed."""
 T = TypeVar("T")
 
 
@@ -42,15 +45,32 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
         return
     with torch.no_grad():
         found = [each.grad for each in parameters if each.grad is not None]
+        under_way: deque[_Sum] = deque()
         for bucket in _buckets([each for each in found if not isinstance(each, DTensor)]):
-            alone = len(bucket) == 1 and bucket[0].is_contiguous()
-            flat = bucket[0] if alone else torch.cat([each.reshape(-1) for each in bucket])
-            dist.all_reduce(flat)
-            flat /= world_size()
-            if not alone:
-                parts = torch.split(flat, [gradient.numel() for gradient in bucket])
-                for gradient, part in zip(bucket, parts, strict=True):
-                    gradient.copy_(part.view_as(gradient))
+            under_way.append(_Sum(bucket))
+            if len(under_way) > UNDER_WAY:
+                under_way.popleft().share()
+        while under_way:
+            under_way.popleft().share()
+
+
+class _Sum:
+    """A bucket of gradients on its way through the ranks; the next is packed meanwhile."""
+
+    def __init__(self, bucket: Sequence[Tensor]) -> None:
+        self.bucket = bucket
+        alone = len(bucket) == 1 and bucket[0].is_contiguous()
+        self.flat = bucket[0].view(-1) if alone else torch.cat([each.flatten() for each in bucket])
+        self.work = dist.all_reduce(self.flat, async_op=True)
+
+    def share(self) -> None:
+        """Wait for the sum, and make each gradient its mean."""
+        self.work.wait()
+        start = 0
+        for gradient in self.bucket:
+            part = self.flat[start : start + gradient.numel()].view_as(gradient)
+            torch.div(part, world_size(), out=gradient)
+            start += gradient.numel()
 
 
 def mean_over_ranks(values: Mapping[str, Tensor]) -> dict[str, float]:
