@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,12 +55,15 @@ def die() -> None:
 
 
 def test_a_training_killed_and_begun_again_is_one_run_with_its_model(
-    make_job: Callable[..., Job], uri: str
+    make_job: Callable[..., Job], uri: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job = make_job(tracking_uri=uri, **SETTINGS)
     with at_step(5, die), pytest.raises(StoppedError):
         run_training(job, "train_dense")
     run_training(job, "train_dense")
+    assert re.search(
+        r"^train 6 of 6 steps  loss \d\.\d{4}  [\d.]+ pairs/s", capsys.readouterr().err, re.M
+    )
 
     client = mlflow.MlflowClient(tracking_uri=uri)
     (run,) = client.search_runs([client.get_experiment_by_name("raybert").experiment_id])

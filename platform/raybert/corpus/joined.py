@@ -15,6 +15,7 @@ from raybert.errors import ArtifactError, InputError
 from raybert.index.source import Embeddings
 from raybert.mining import Neighbours
 from raybert.mining.paraphrases import distinct_pairs
+from raybert.tracking import JobProgress
 from raybert.vectors import TopK, TopPairs
 from raybert.vectors.nearest import Rows
 from raybert.vectors.topk import MISSING
@@ -62,9 +63,13 @@ def rows_of_ids(embeddings: Embeddings, wanted: list[str], what: str) -> npt.NDA
 
 
 def join_all(join: Join, workers: int = 0) -> list[JoinReceipt]:
-    """Run what is left of a join, saying how it goes; returns the receipts by query shard."""
-    for receipt in join_topk(join, workers=workers):
-        print(f"compared query shard {receipt.number}, {receipt.shard.rows:,} rows", flush=True)
+    """Run what is left of a join, showing how it goes; returns the receipts by query shard."""
+    shards = join.queries.manifest.shards
+    compared = sum(receipt.shard.rows for receipt in join.receipts().values())
+    with JobProgress("compare", sum(each.rows for each in shards), "rows", compared) as progress:
+        for receipt in join_topk(join, workers=workers):
+            compared += receipt.shard.rows
+            progress.reached(compared, f"{progress.rate(compared):,.0f} rows/s")
     return [receipt for _, receipt in sorted(join.receipts().items())]
 
 

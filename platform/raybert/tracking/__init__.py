@@ -16,11 +16,13 @@ from raybert.tracking.location import (
     tracking_uri,
 )
 from raybert.tracking.logged import Usage
+from raybert.tracking.progress import JobProgress
 from raybert.tracking.registry import Registry
 from raybert.tracking.run import Run
 from raybert.tracking.versions import Report, Version
 
 __all__ = [
+    "JobProgress",
     "Registry",
     "Report",
     "Run",

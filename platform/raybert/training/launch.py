@@ -18,8 +18,9 @@ from raybert.training.build import Job, make_training
 from raybert.training.companions import told
 from raybert.training.data import TrainingData
 from raybert.training.loop import MAIN, train
+from raybert.training.meter import TrainingProgress
 from raybert.training.opening import open_data
-from raybert.training.ranks import on_first
+from raybert.training.ranks import on_first, rank
 from raybert.training.saving import Outcome, save_model
 from raybert.training.settings import ScaleSettings, TrainingSettings
 
@@ -51,9 +52,15 @@ def train_job(job: Job, data: TrainingData, run: Run) -> Outcome:
 def _train(job: Job, run: Run, data: TrainingData) -> Outcome:
     """Train on this rank; rank 0 records and saves."""
     training = make_training(job, data)
-    training.log = lambda values, step: run.metrics(values, step)
-    training.send_log = run.flush
-    progress = train(training)
+    shown = TrainingProgress(training.schedule.total_steps, show=rank() == 0)
+
+    def log(values: Mapping[str, float], step: int) -> None:
+        run.metrics(values, step)
+        shown.add(values, step)
+
+    training.log, training.send_log = log, run.flush
+    with shown:
+        progress = train(training)
     merge_lora(training.encoder.model)
     loss = told(training.loss)
     outcome = Outcome(

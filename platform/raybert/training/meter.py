@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from raybert.records import BatchUsage
+from raybert.tracking import JobProgress
 from raybert.training.collate import Batch
 from raybert.training.mini_batches import MiniBatches
 
@@ -57,3 +58,24 @@ class Meter:
         self.sums.clear()
         self.started = time.monotonic()
         return found
+
+
+class TrainingProgress(JobProgress):
+    """Shows how a training goes.
+
+    Args:
+        steps: of the optimizer, in all.
+        show: whether anything is shown.
+    """
+
+    def __init__(self, steps: int, *, show: bool) -> None:
+        super().__init__("train", steps, "steps", show=show)
+
+    def add(self, values: Mapping[str, float], step: int) -> None:
+        """Show an entry of the log; a measurement is none."""
+        if "pairs_per_second" in values:
+            self.reached(
+                step,
+                f"loss {values['loss']:.4f}  {values['pairs_per_second']:,.1f} pairs/s  "
+                f"{values['tokens_per_second']:,.0f} tokens/s",
+            )

@@ -57,6 +57,7 @@ def teach(data: TrainingData, teacher: str, out: str, device: str = "auto") -> s
             raise ArtifactError(f"{out}: holds what another teacher said, or of other rows")
         return file
     rows = range(len(data.table))
+    print(f"the teacher reads {len(rows):,} rows", flush=True)
     columns = {name: data.texts(name, rows) for name in data.columns}
     labels = (
         _scores(encoder, columns)
