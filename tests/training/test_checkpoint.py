@@ -36,6 +36,15 @@ def test_another_training_and_damage_are_refused(tmp_path: Path) -> None:
         Checkpoints(folder, "one").latest()
 
 
+def test_a_full_disk_leaves_the_last_checkpoint(small_disk: Path) -> None:
+    checkpoints = Checkpoints(Folder(small_disk), "same")
+    checkpoints.save(1, {"weight": torch.ones(10)})
+    with pytest.raises(ArtifactError, match=r"2\.pt: cannot be written: No space left on device"):
+        checkpoints.save(2, {"weight": torch.ones(100_000)})
+    assert checkpoints.folder.names() == ["step-000000001.pt"]
+    assert checkpoints.load(1)["weight"].tolist() == [1] * 10
+
+
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     torch.save({"signature": "one", "path": Path("x")}, tmp_path / "step-000000001.pt")
     with pytest.raises(ArtifactError, match="damaged checkpoint"):

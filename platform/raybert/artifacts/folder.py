@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import posixpath
+import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -88,11 +91,20 @@ class Folder:
         Raises:
             ArtifactError: the disk is full, or the folder may not be written to.
         """
+        with self.writing(name) as file:
+            file.write(data)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[IO[bytes]]:
+        """Write a file piece by piece, whole or not at all: it is there when the block has ended.
+
+        Raises:
+            ArtifactError: the disk is full, or the folder may not be written to.
+        """
         try:
-            if self.local is None:
-                self._files.pipe_file(self._at(name), bytes(data))
-            else:
-                _write_and_rename(self.local / name, data)
+            local = self.local
+            with self._uploaded(name) if local is None else _renamed(local / name) as file:
+                yield file
         except OSError as error:
             reason = error.strerror or str(error)
             raise ArtifactError(f"{self.path(name)}: cannot be written: {reason}") from error
@@ -101,6 +113,13 @@ class Folder:
         """Remove a file or a folder with all it holds; what is not there is no fault."""
         if self.exists(name):
             self._files.rm(self._at(name), recursive=True)
+
+    @contextmanager
+    def _uploaded(self, name: str) -> Iterator[IO[bytes]]:
+        with tempfile.NamedTemporaryFile() as file:
+            yield file
+            file.flush()
+            self._files.put_file(file.name, self._at(name))
 
     def _at(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root
@@ -117,12 +136,13 @@ def _refuse_password(uri: str) -> None:
         )
 
 
-def _write_and_rename(path: Path, data: bytes | memoryview) -> None:
+@contextmanager
+def _renamed(path: Path) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         with partial.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

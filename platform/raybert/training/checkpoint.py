@@ -84,9 +84,11 @@ class Checkpoints:
         Raises:
             ArtifactError: it cannot be written, such as on a full disk.
         """
-        sink = io.BytesIO()
-        torch.save({**state, "signature": self.signature}, sink)
-        self.folder.write_bytes(_file(step), sink.getbuffer())
+        with self.folder.writing(_file(step)) as file:
+            try:
+                torch.save({**state, "signature": self.signature}, file)
+            except RuntimeError as error:  # torch's own words hide a full disk
+                raise error.__context__ or error from None
         for old in self.steps[: -self.keep]:
             if old != best:
                 self.folder.remove(_file(old))
