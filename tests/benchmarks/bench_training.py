@@ -170,6 +170,7 @@ def beside_itself(options: argparse.Namespace) -> None:
 
     print(f"{'workers':>8} {'rows/s':>8} {'ratio':>6}")
     found: dict[int, list[float]] = {}
+    ratios: dict[int, list[float]] = {}
     for workers in options.workers:
         with tempfile.TemporaryDirectory() as scratch:
             made = job(options, scratch, workers=workers, threads=1)
@@ -177,15 +178,13 @@ def beside_itself(options: argparse.Namespace) -> None:
             outcome = train_job(made, data, Run(NullStore(), None))
         rates = [rate for _, rate in outcome.history["pairs_per_second"][1:]]
         found.setdefault(workers, []).append(statistics.median(rates))
-        known = found[options.workers[0]][-1]
+        ratio = found[workers][-1] / found[options.workers[0]][-1]
+        ratios.setdefault(workers, []).append(ratio)
+        print(f"{workers:8} {found[workers][-1]:8.1f} {ratio:6.2f}", flush=True)
+    for workers, rates in found.items():
         print(
-            f"{workers:8} {found[workers][-1]:8.1f} {found[workers][-1] / known:6.2f}", flush=True
-        )
-    middle = {workers: statistics.median(rates) for workers, rates in found.items()}
-    for workers, rate in middle.items():
-        print(
-            f"median of {len(found[workers])}, {workers}: {rate:.1f} rows/s, ratio "
-            f"{rate / middle[options.workers[0]]:.2f}"
+            f"medians of {len(rates)}, {workers}: {statistics.median(rates):.1f} rows/s, "
+            f"ratio of a turn {statistics.median(ratios[workers]):.2f}"
         )
 
 
