@@ -87,8 +87,10 @@ class Checkpoints:
         with self.folder.writing(_file(step)) as file:
             try:
                 torch.save({**state, "signature": self.signature}, file)
-            except RuntimeError as error:  # torch's own words hide a full disk
-                raise error.__context__ or error from None
+            except RuntimeError as error:
+                if isinstance(error.__context__, OSError):  # torch's words hide a full disk
+                    raise error.__context__ from None
+                raise
         for old in self.steps[: -self.keep]:
             if old != best:
                 self.folder.remove(_file(old))
