@@ -181,9 +181,11 @@ def beside_itself(options: argparse.Namespace) -> None:
         ratio = found[workers][-1] / found[options.workers[0]][-1]
         ratios.setdefault(workers, []).append(ratio)
         print(f"{workers:8} {found[workers][-1]:8.1f} {ratio:6.2f}", flush=True)
-    for workers, rates in found.items():
+    middle = {workers: statistics.median(rates) for workers, rates in found.items()}
+    for workers, rate in middle.items():
         print(
-            f"medians of {len(rates)}, {workers}: {statistics.median(rates):.1f} rows/s, "
+            f"medians of {len(found[workers])}, {workers}: {rate:.1f} rows/s, "
+            f"{rate / middle[options.workers[0]]:.2f} of the first's; "
             f"ratio of a turn {statistics.median(ratios[workers]):.2f}"
         )
 
