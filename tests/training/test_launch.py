@@ -12,7 +12,12 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from ray.train import ScalingConfig
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.execution.scaling_policy import (
+    ElasticScalingPolicy,
+    create_scaling_policy,
+)
 from safetensors.torch import load_file
 
 from raybert.artifacts import read_manifest
@@ -39,16 +44,20 @@ def trained(job: Job, run: Run = UNTRACKED) -> tuple[dict[str, torch.Tensor], Tr
     return load_file(Path(job.settings.out) / "model.safetensors"), data
 
 
-def kill_a_worker(checkpoints: Path, killed: list[int]) -> None:
-    """Kill one of this process's own Ray Train workers when a checkpoint is there."""
+def kill_a_worker(checkpoints: Path, killed: list[int], seen: set[str]) -> None:
+    """Kill one of this process's own Ray Train workers when a checkpoint is there.
+
+    `seen` gets the names of Ray's processes at that time.
+    """
     deadline = time.monotonic() + 240
     while not list(checkpoints.glob("*.pt")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    for process in psutil.Process().children(recursive=True):
-        if "RayTrainWorker" in " ".join(process.cmdline()):
-            process.kill()
-            killed.append(process.pid)
-            return
+    running = {
+        each.pid: " ".join(each.cmdline()) for each in psutil.Process().children(recursive=True)
+    }
+    seen.update(running.values())
+    killed.append(next(pid for pid, name in running.items() if "RayTrainWorker" in name))
+    psutil.Process(killed[0]).kill()
 
 
 def test_two_workers_of_which_one_is_killed_train_as_one_process(
@@ -59,12 +68,16 @@ def test_two_workers_of_which_one_is_killed_train_as_one_process(
     scale = {"workers": 2, "device": "cpu", "threads": 1}
     job = make_job(out=str(tmp_path / "two"), scale=scale, tracking_uri=uri, **SETTINGS)
     killed: list[int] = []
-    killer = threading.Thread(target=kill_a_worker, args=(tmp_path / "two.checkpoints", killed))
+    seen: set[str] = set()
+    checkpoints = tmp_path / "two.checkpoints"
+    killer = threading.Thread(target=kill_a_worker, args=(checkpoints, killed, seen))
     killer.start()
     with tracked(job.settings, name="two", kind="train_dense") as run:
         together, data = trained(job, run)
     killer.join()
     assert len(killed) == 1
+    assert any("TrainController" in name for name in seen)
+    assert not any("DatasetManager" in name for name in seen)
     for name, weight in alone.items():
         torch.testing.assert_close(together[name], weight, rtol=0, atol=5e-5)
 
@@ -90,9 +103,7 @@ def test_a_fault_on_the_workers_is_told_as_it_is(
         train_job(job, open_data(job.settings.data), UNTRACKED)
 
 
-def test_own_ray_trains_without_the_watcher_that_asks_a_dashboard(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_own_ray_trains_without_the_actors_of_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "1")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
@@ -100,8 +111,27 @@ def test_own_ray_trains_without_the_watcher_that_asks_a_dashboard(
         made: Any = trainer(print)
         return {type(each).__name__ for each in made._create_default_callbacks()}
 
-    left_out = callbacks(TorchTrainer) - callbacks(trainer_class())
-    assert left_out == {"PlacementGroupCleanerCallback"}
+    cluster, alone = callbacks(TorchTrainer), callbacks(trainer_class())
+    assert cluster - alone == {"PlacementGroupCleanerCallback", "DatasetsCallback"}
+    assert alone - cluster == {"_NoDatasets"}
     assert os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] == "0"
     monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
     assert trainer_class() is TorchTrainer
+
+
+def test_own_ray_is_asked_for_no_more_machines_unless_workers_come_and_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    begun: list[Any] = []
+    handed_on = "_initialize_and_run_controller"
+    monkeypatch.setattr(TorchTrainer, handed_on, lambda _, **parts: begun.append(parts))
+    for workers in (2, (1, 2)):
+        made: Any = trainer_class()(print, scaling_config=ScalingConfig(num_workers=workers))
+        policy = create_scaling_policy(made.scaling_config)
+        made._initialize_and_run_controller(scaling_policy=policy)
+    fixed, elastic = (parts["scaling_policy"] for parts in begun)
+    fixed.after_controller_start(None)
+    decision = fixed.make_decision_for_non_running_worker_group()
+    assert (decision.num_workers, fixed._coordinator_client) == (2, None)
+    assert type(elastic) is ElasticScalingPolicy
