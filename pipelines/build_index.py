@@ -16,7 +16,7 @@ from pydantic import Field
 
 from raybert.artifacts import Folder, Manifest, fingerprint_folder, read_manifest
 from raybert.corpus import Columns
-from raybert.corpus.index_shards import CorpusTables, each_on_ray
+from raybert.corpus.index_shards import CorpusTables, each_on_ray, shown
 from raybert.errors import SettingsError
 from raybert.evaluation.report import Plot, draw_png
 from raybert.index import (
@@ -138,6 +138,7 @@ def _built(settings: BuildIndex, corpus: CorpusTables | None, mlflow_run: str | 
         "settings": settings.model_dump(mode="json"),
         "mlflow_run": mlflow_run,
         "probes": settings.probes,
+        "each": shown(map),
     }
     if settings.embeddings is None:
         assert corpus is not None, "texts are opened before"
@@ -151,11 +152,11 @@ def _built(settings: BuildIndex, corpus: CorpusTables | None, mlflow_run: str | 
             **recorded,
         )
     recorded |= {
+        "each": shown(each_on_ray(settings.workers) if settings.workers else map),
         "documents": corpus,
         "model_fingerprint": fingerprint_folder(locate_model(settings.model))
         if settings.model
         else None,
-        "each": each_on_ray(settings.workers) if settings.workers else map,
     }
     if settings.kind == "auto":
         shared = settings.model_dump(include=_SHARED)

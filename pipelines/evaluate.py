@@ -163,7 +163,7 @@ def _source(
     columns = Columns(settings.text_column, settings.id_column)
     queries, corpus = (read_texts(files, columns) for files in (settings.queries, settings.corpus))
     encoder: Any = open_encoder(locate_model(model), device=settings.device)
-    evaluator = InformationRetrievalEvaluator(queries, corpus, qrels)
+    evaluator = InformationRetrievalEvaluator(queries, corpus, qrels, show_progress_bar=True)
     named = (("queries", settings.queries, queries), ("corpus", settings.corpus, corpus))
     return [
         Input(kind="model", uri=model, fingerprint=encoder.fingerprint),

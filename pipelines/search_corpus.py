@@ -30,7 +30,7 @@ from raybert.evaluation.searching import (
 )
 from raybert.index import open_index
 from raybert.settings import JobSettings, Names, run_job
-from raybert.tracking import job
+from raybert.tracking import JobProgress, job
 
 
 class SearchCorpus(JobSettings):
@@ -98,14 +98,18 @@ def main(settings: SearchCorpus) -> str:
         for item in inputs:
             run.input(item.kind, item.uri, item.fingerprint)
         legs = {}
-        for uri, index in indexes.items():
-            model = model_of(index, settings.model or [])
-            encoder = encoder_of(index, model=model, device=settings.device)
-            legs[uri] = search(queries, index, encoder, settings.top_k, condition)
+        with JobProgress("search", len(queries) * len(indexes), "queries") as shown:
+            for uri, index in indexes.items():
+                model = model_of(index, settings.model or [])
+                encoder = encoder_of(index, model=model, device=settings.device)
+                top_k, advance = settings.top_k, shown.advance
+                legs[uri] = search(queries, index, encoder, top_k, condition, advance)
         rankings, places = fuse(legs, settings.top_k, **joined)
         if reranker is not None:
             texts = {name: str(text) for name, text in queries.items()}
-            rankings = rerank(rankings, texts, indexes[settings.index[0]], reranker)
+            first = indexes[settings.index[0]]
+            with JobProgress("rerank", sum(len(each.hits) for each in rankings), "pairs") as shown:
+                rankings = rerank(rankings, texts, first, reranker, shown.advance)
         manifest = write_run(
             settings.out,
             rankings,

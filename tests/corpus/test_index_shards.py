@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from raybert.artifacts import Folder, Input, Manifest, write_manifest, write_table
 from raybert.corpus import Columns
-from raybert.corpus.index_shards import CorpusTables, SpreadIndex, each_on_ray
+from raybert.corpus.index_shards import CorpusTables, SpreadIndex, each_on_ray, shown
 from raybert.errors import ArtifactError, InputError
 from raybert.index import build_index, open_index
 
@@ -32,7 +33,7 @@ def write_embeddings(folder: Folder, vectors: Any) -> str:
 
 @pytest.mark.usefixtures("ray_session")
 def test_built_and_searched_on_ray_is_as_in_one_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)  # relative addresses must mean the same to workers
     draw = np.random.default_rng(0)
@@ -44,8 +45,9 @@ def test_built_and_searched_on_ray_is_as_in_one_process(
         build_index(
             embeddings, out, metric="dot", shards=5, documents=documents, probes=30, each=each
         )
-        for out, each in (("here", map), ("ray", each_on_ray(2)))
+        for out, each in (("here", map), ("ray", shown(each_on_ray(2))))
     ]
+    assert re.search(r"build 5 of 5 shards  [1-9][\d,]* rows/s", capsys.readouterr().err)
     assert [s.checksum for s in parts[0].shards] == [s.checksum for s in parts[1].shards]
     assert one.details["recall"]["value"] == parts[1].details["recall"]["value"] == 1.0
 

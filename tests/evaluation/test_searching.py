@@ -54,7 +54,9 @@ def test_every_query_gets_its_ranking(
     assert [ranking.query_id for ranking in found] == ["q1", "q2"]
     assert ids(found) == [["a", "b"], ["c", "b"]]
     monkeypatch.setattr("raybert.evaluation.searching._QUERIES_AT_ONCE", 1)
-    assert search(QUERIES, index, encoder, 2) == found
+    told: list[int] = []
+    assert search(QUERIES, index, encoder, 2, advance=told.append) == found
+    assert told == [1, 1]
     assert [task for task, _ in encoder.calls] == ["query"] * 3
 
 
@@ -70,14 +72,21 @@ def test_one_leg_stays_as_it_is_and_two_are_joined() -> None:
     assert joined[0].hits[0].score == pytest.approx(1 / 61 + 1 / 62)
 
 
-def test_reranking_asks_for_all_pairs_at_once(
-    index: Index, written_vectors: Callable[..., Any], written_scores: Callable[..., Any]
+def test_reranking_orders_by_the_scores_of_pairs(
+    index: Index,
+    written_vectors: Callable[..., Any],
+    written_scores: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = search(QUERIES, index, written_vectors(VECTORS), 3)
     reranker = written_scores({"text a": 0.1, "text b": 0.9, "text c": 0.9})
     again = rerank(found, QUERIES, index, reranker)
     assert ids(again) == [["b", "c", "a"]] * 2  # equal scores by id
     assert again[0].hits[0].score == pytest.approx(0.9)
+    monkeypatch.setattr("raybert.evaluation.searching._PAIRS_AT_ONCE", 4)
+    told: list[int] = []
+    assert rerank(found, QUERIES, index, reranker, told.append) == again
+    assert told == [4, 2]
     assert rerank([Ranking("q1", ())], QUERIES, index, reranker) == [Ranking("q1", ())]
 
 

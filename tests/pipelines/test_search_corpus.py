@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -206,11 +207,19 @@ def test_a_sparse_leg_ranks_as_its_encoder_does(
 
 
 def test_reranking_orders_the_hits_by_the_cross_encoder(
-    load_job: Load, demo: Any, index: str, reranker: str, tmp_path: Path
+    load_job: Load,
+    demo: Any,
+    index: str,
+    reranker: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     job = load_job("search_corpus")
     job.main(settings(job, demo, index, tmp_path / "plain", top_k=7))
     job.main(settings(job, demo, index, tmp_path / "run", top_k=7, rerank_model=reranker))
+    shown = capsys.readouterr().err
+    assert len(re.findall(r"^search (\d+) of \1 queries  [\d,]+ queries/s$", shown, re.M)) == 2
+    assert re.search(r"^rerank ([\d,]+) of \1 pairs  [\d,]+ pairs/s$", shown, re.M)
     plain, reranked = read_run(str(tmp_path / "plain")), read_run(str(tmp_path / "run"))
     texts = {row["id"]: row["text"] for row in pq.read_table(demo.queries).to_pylist()}
     documents = open_index(index).documents

@@ -23,6 +23,18 @@ def test_a_log_has_a_line_now_and_then_and_one_at_the_end(
     assert lines == ["train 2 of 1,200 steps  loss [2]", "train 1,200 of 1,200 steps  loss [1200]"]
 
 
+def test_what_is_counted_is_shown_with_its_rate(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter((100.0, 110.0, 110.0, 120.0, 120.0))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    with JobProgress("search", 5_000, "queries", done=1_000) as shown:
+        shown.advance(2_000)
+        shown.advance(2_000)
+    line = "search 5,000 of 5,000 queries  200 queries/s"
+    assert capsys.readouterr().err.splitlines() == [line]
+
+
 def test_of_several_processes_one_shows(capsys: pytest.CaptureFixture[str]) -> None:
     with JobProgress("train", 2, "steps", show=False) as shown:
         shown.reached(2, "")

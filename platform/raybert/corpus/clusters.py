@@ -26,6 +26,7 @@ from raybert.corpus.search import shard_vectors
 from raybert.devices import set_threads
 from raybert.index.source import Embeddings
 from raybert.settings import Settings
+from raybert.tracking import JobProgress
 from raybert.vectors.bounds import Bounds, Matrix
 from raybert.vectors.nearest import Bounded, Rows
 from raybert.vectors.topk import Scores
@@ -88,7 +89,8 @@ def assign_shards(embeddings: Embeddings, centres: Matrix, workers: int = 0) -> 
     Raises:
         RaybertError: a damaged shard, another width, NaN values: as told by a task.
     """
-    return np.concatenate(_by_shard(partial(_assigned, embeddings, centres), embeddings, workers))
+    assigned = partial(_assigned, embeddings, centres)
+    return np.concatenate(_by_shard(assigned, embeddings, workers, "assign"))
 
 
 def joined_communities(
@@ -100,7 +102,7 @@ def joined_communities(
     """
     bounds = _bounds(embeddings, threshold)
     sizes = np.concatenate(
-        _by_shard(partial(_sizes, embeddings, threshold, bounds), embeddings, workers)
+        _by_shard(partial(_sizes, embeddings, threshold, bounds), embeddings, workers, "compare")
     )
     starts = _starts(embeddings)
 
@@ -121,22 +123,30 @@ def _starts(embeddings: Embeddings) -> Rows:
     return np.cumsum([0, *(shard.rows for shard in embeddings.manifest.shards)])
 
 
-def _by_shard(work: Callable[[int], Any], embeddings: Embeddings, workers: int) -> list[Any]:
-    """Do work on every shard, a task each; returns the results in order."""
+def _by_shard(
+    work: Callable[[int], Any], embeddings: Embeddings, workers: int, name: str = ""
+) -> list[Any]:
+    """Do work on every shard, a task each; returns the results in order.
+
+    How far it has come is shown where the work has a name.
+    """
     connect()
     task = ray.remote(num_cpus=1, max_retries=3)(_run)
     shared = ray.put(work)
     most = workers or max(1, int(cluster_size()[0]))
-    numbers = list(range(len(embeddings.manifest.shards)))
+    sizes = [shard.rows for shard in embeddings.manifest.shards]
+    numbers = list(range(len(sizes)))
     running: list[Any] = []
     results: dict[int, Any] = {}
     refs: dict[Any, int] = {}
-    while numbers or running:
-        while numbers and len(running) < most:
-            running.append(task.remote(shared, numbers[0]))
-            refs[running[-1]] = numbers.pop(0)
-        ready, running = ray.wait(running)
-        results |= {refs[ref]: ray.get(ref) for ref in ready}
+    with JobProgress(name, sum(sizes), "rows", show=bool(name)) as shown:
+        while numbers or running:
+            while numbers and len(running) < most:
+                running.append(task.remote(shared, numbers[0]))
+                refs[running[-1]] = numbers.pop(0)
+            ready, running = ray.wait(running)
+            results |= {refs[ref]: ray.get(ref) for ref in ready}
+            shown.advance(sum(sizes[refs[ref]] for ref in ready))
     return [results[number] for number in sorted(results)]
 
 

@@ -23,12 +23,14 @@ from raybert.corpus.sources import cut_into_pieces, find_files
 from raybert.devices import set_threads
 from raybert.errors import ArtifactError
 from raybert.index import Index, open_index
+from raybert.index.build import EachShard
 from raybert.index.filters import Filter
 from raybert.index.queries import Queries
 from raybert.index.search import merged
 from raybert.index.shards import BuildShard, Built
 from raybert.index.source import Embeddings
 from raybert.records import Hit
+from raybert.tracking import JobProgress
 
 
 class CorpusTables:
@@ -62,9 +64,7 @@ class CorpusTables:
         )
 
 
-def each_on_ray(
-    workers: int = 0,
-) -> Callable[[Callable[[int], Built], Iterable[int]], Iterator[Built]]:
+def each_on_ray(workers: int = 0) -> EachShard:
     """Return what builds shards as Ray tasks, `workers` at a time (0: one a core).
 
     For `build_index(each=…)`; the shards come in order, whichever is done first.
@@ -84,6 +84,20 @@ def each_on_ray(
             yield ray.get(running[at])
 
     return each
+
+
+def shown(each: EachShard) -> EachShard:
+    """Return what builds shards as `each` does, and shows how it goes."""
+
+    def showing(build: Callable[[int], Built], numbers: Iterable[int]) -> Iterator[Built]:
+        rows, waiting = 0, list(numbers)
+        with JobProgress("build", len(waiting), "shards") as progress:
+            for done, built in enumerate(each(build, waiting), 1):
+                rows += len(built.ids)
+                progress.reached(done, f"{rows / progress.seconds:,.0f} rows/s")
+                yield built
+
+    return showing
 
 
 class SpreadIndex(Index):

@@ -68,8 +68,7 @@ def join_all(join: Join, workers: int = 0) -> list[JoinReceipt]:
     compared = sum(receipt.shard.rows for receipt in join.receipts().values())
     with JobProgress("compare", sum(each.rows for each in shards), "rows", compared) as progress:
         for receipt in join_topk(join, workers=workers):
-            compared += receipt.shard.rows
-            progress.reached(compared, f"{progress.rate(compared):,.0f} rows/s")
+            progress.advance(receipt.shard.rows)
     return [receipt for _, receipt in sorted(join.receipts().items())]
 
 

@@ -91,9 +91,10 @@ def progress(items: Iterable[Item], total: int, *, show: bool) -> Iterator[Item]
     if not show:
         yield from items
         return
+    from rich.console import Console
     from rich.progress import track
 
-    yield from track(items, description="Batches", total=total)
+    yield from track(items, description="Batches", total=total, console=Console(stderr=True))
 
 
 def _own(value: Any, mask: torch.Tensor, place: int) -> Any:

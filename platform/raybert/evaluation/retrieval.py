@@ -40,6 +40,7 @@ class InformationRetrievalEvaluator(Evaluator):
         similarity_fn_names: similarities to rank by; the encoder's own if None.
         corpus_chunk_size: documents encoded at once.
         truncate_dim: dimensions kept; the encoder's own if None.
+        show_progress_bar: show how many batches are encoded.
         name: put before each metric's name.
     """
 
@@ -53,6 +54,7 @@ class InformationRetrievalEvaluator(Evaluator):
         similarity_fn_names: Sequence[str] | None = None,
         corpus_chunk_size: int = 50_000,
         truncate_dim: int | None = None,
+        show_progress_bar: bool = False,
         name: str = "",
     ) -> None:
         super().__init__(name)
@@ -66,7 +68,9 @@ class InformationRetrievalEvaluator(Evaluator):
         self.cutoffs = cutoffs or Cutoffs()
         self._similarities = similarity_fn_names
         self._chunk = corpus_chunk_size
-        self._options = {} if truncate_dim is None else {"truncate_dim": truncate_dim}
+        self._options: dict[str, Any] = {"show_progress_bar": True} if show_progress_bar else {}
+        if truncate_dim is not None:
+            self._options["truncate_dim"] = truncate_dim
 
     def __call__(self, encoder: Embedder) -> Metrics:
         """Return every metric, named `{similarity}_ndcg@10`."""

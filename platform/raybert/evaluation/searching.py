@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from raybert.artifacts import fingerprint_folder
@@ -15,8 +15,13 @@ from raybert.modules import locate_model
 from raybert.records import TEXT, Hit, Ranking
 
 _QUERIES_AT_ONCE = 4096
+_PAIRS_AT_ONCE = 4096
 QueryEncoder: TypeAlias = DenseEncoder | SparseEncoder | None
 """What encodes queries; None where an index takes texts."""
+
+
+def _unseen(_: int) -> None:
+    """Show nobody how far it has come."""
 
 
 def model_of(index: Index, models: Sequence[str]) -> str | None:
@@ -73,6 +78,7 @@ def search(
     encoder: QueryEncoder,
     top_k: int,
     filter: Mapping[str, Any] | None = None,
+    advance: Callable[[int], object] = _unseen,
 ) -> list[Ranking]:
     """Rank an index for every query: text by query id in, one ranking a query out.
 
@@ -82,6 +88,7 @@ def search(
         encoder: as `encoder_of` opened it for this index.
         top_k: hits a query.
         filter: conditions on the index's columns that hits fulfil.
+        advance: told of each batch how many queries it had.
 
     Raises:
         InputError: the filter names a column that is not there; an image for an index whose model
@@ -92,6 +99,7 @@ def search(
     for start in range(0, len(texts), _QUERIES_AT_ONCE):
         part = texts[start : start + _QUERIES_AT_ONCE]
         found += index.search(_encoded(index, encoder, part), top_k, filter)
+        advance(len(part))
     return [Ranking(query, tuple(hits)) for query, hits in zip(ids, found, strict=True)]
 
 
@@ -147,9 +155,20 @@ def fuse(
 
 
 def rerank(
-    rankings: Sequence[Ranking], queries: Mapping[str, str], index: Index, reranker: CrossEncoder
+    rankings: Sequence[Ranking],
+    queries: Mapping[str, str],
+    index: Index,
+    reranker: CrossEncoder,
+    advance: Callable[[int], object] = _unseen,
 ) -> list[Ranking]:
-    """Order every query's hits by a cross-encoder; all pairs are scored in one pass.
+    """Order every query's hits by a cross-encoder; some thousand pairs are scored together.
+
+    Args:
+        rankings: hits by query.
+        queries: text by query id.
+        index: where the hits' texts are kept.
+        reranker: as `open_reranker` opened it.
+        advance: told now and then how many pairs more were scored.
 
     Raises:
         ArtifactError: the index keeps no texts.
@@ -162,8 +181,13 @@ def rerank(
         for ranking in rankings
         for document in index.documents.take([hit.id for hit in ranking])
     ]
-    scores = iter(reranker.predict(pairs) if pairs else ())
+    scored: list[float] = []
+    for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+        part = pairs[start : start + _PAIRS_AT_ONCE]
+        scored += reranker.predict(part).tolist()
+        advance(len(part))
+    scores = iter(scored)
     return [
-        Ranking(ranking.query_id, ranked({hit.id: float(next(scores)) for hit in ranking}))
+        Ranking(ranking.query_id, ranked({hit.id: next(scores) for hit in ranking}))
         for ranking in rankings
     ]

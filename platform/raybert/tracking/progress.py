@@ -26,7 +26,7 @@ class JobProgress:
         self, name: str, total: int, unit: str, done: int = 0, *, show: bool = True
     ) -> None:
         self._name, self._total, self._unit = name, total, unit
-        self._first, self._started = done, time.monotonic()
+        self._first, self._done, self._started = done, done, time.monotonic()
         self._said = self._started
         self._console = Console(stderr=True, soft_wrap=True, highlight=False)
         self._bar = Progress(
@@ -57,8 +57,14 @@ class JobProgress:
         """Return how many a second were done by this run."""
         return (done - self._first) / self.seconds
 
+    def advance(self, count: int) -> None:
+        """Show that so many more are done, and how many a second."""
+        done = self._done + count
+        self.reached(done, f"{self.rate(done):,.0f} {self._unit}/s")
+
     def reached(self, done: int, figures: str) -> None:
         """Show how many are done, those of earlier runs included, and how fast it goes."""
+        self._done = done
         self._bar.update(self._task, completed=done, figures=figures)
         now = time.monotonic()
         if self._lines and (now - self._said > _SAY_EVERY_S or done == self._total):
