@@ -16,7 +16,7 @@ from pydantic import Field
 
 from raybert.artifacts import Folder, Manifest, fingerprint_folder, read_manifest
 from raybert.corpus import Columns
-from raybert.corpus.index_shards import CorpusTables, each_on_ray, shown
+from raybert.corpus.index_shards import CorpusTables, each_on_ray, with_progress
 from raybert.errors import SettingsError
 from raybert.evaluation.report import Plot, draw_png
 from raybert.index import (
@@ -134,11 +134,12 @@ def _finished(settings: BuildIndex, corpus: CorpusTables | None) -> Manifest | N
 
 
 def _built(settings: BuildIndex, corpus: CorpusTables | None, mlflow_run: str | None) -> Manifest:
+    on_ray = settings.workers and settings.embeddings is not None
     recorded: dict[str, Any] = {
         "settings": settings.model_dump(mode="json"),
         "mlflow_run": mlflow_run,
         "probes": settings.probes,
-        "each": shown(map),
+        "each": with_progress(each_on_ray(settings.workers) if on_ray else map),
     }
     if settings.embeddings is None:
         assert corpus is not None, "texts are opened before"
@@ -152,7 +153,6 @@ def _built(settings: BuildIndex, corpus: CorpusTables | None, mlflow_run: str | 
             **recorded,
         )
     recorded |= {
-        "each": shown(each_on_ray(settings.workers) if settings.workers else map),
         "documents": corpus,
         "model_fingerprint": fingerprint_folder(locate_model(settings.model))
         if settings.model

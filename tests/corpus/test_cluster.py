@@ -8,7 +8,7 @@ import pytest
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
-from raybert.corpus.cluster import ALONE, connect, say_if_full
+from raybert.corpus.cluster import OWN_RAY, connect, say_if_full
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -30,15 +30,15 @@ def test_a_ray_of_its_own_keeps_no_metrics_but_what_the_user_set_stands(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Ray itself is not started here: what it reads is the environment at that moment."""
-    for name in ("RAY_ADDRESS", *ALONE):
+    for name in ("RAY_ADDRESS", *OWN_RAY):
         monkeypatch.setenv(name, "")
     monkeypatch.setenv("REPORTER_UPDATE_INTERVAL_MS", "700")
     started: list[dict[str, str]] = []
 
     def start(**_: Any) -> None:
-        started.append({name: os.environ[name] for name in ALONE})
+        started.append({name: os.environ[name] for name in OWN_RAY})
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", start)
     connect(train=True)
-    assert started == [{**ALONE, "REPORTER_UPDATE_INTERVAL_MS": "700"}]
+    assert started == [{**OWN_RAY, "REPORTER_UPDATE_INTERVAL_MS": "700"}]

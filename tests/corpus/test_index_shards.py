@@ -10,7 +10,7 @@ import pytest
 
 from raybert.artifacts import Folder, Input, Manifest, write_manifest, write_table
 from raybert.corpus import Columns
-from raybert.corpus.index_shards import CorpusTables, SpreadIndex, each_on_ray, shown
+from raybert.corpus.index_shards import CorpusTables, SpreadIndex, each_on_ray, with_progress
 from raybert.errors import ArtifactError, InputError
 from raybert.index import build_index, open_index
 
@@ -45,7 +45,7 @@ def test_built_and_searched_on_ray_is_as_in_one_process(
         build_index(
             embeddings, out, metric="dot", shards=5, documents=documents, probes=30, each=each
         )
-        for out, each in (("here", map), ("ray", shown(each_on_ray(2))))
+        for out, each in (("here", map), ("ray", with_progress(each_on_ray(2))))
     ]
     assert re.search(r"build 5 of 5 shards  [1-9][\d,]* rows/s", capsys.readouterr().err)
     assert [s.checksum for s in parts[0].shards] == [s.checksum for s in parts[1].shards]

@@ -63,10 +63,16 @@ def test_report_has_the_numbers_of_ir_measures(
 
 
 def test_a_model_measured_on_the_spot_gives_the_same_numbers(
-    load_job: Load, demo: Any, run: str, minilm: Path, tmp_path: Path
+    load_job: Load,
+    demo: Any,
+    run: str,
+    minilm: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     job = load_job("evaluate")
     job.main(settings(job, demo, tmp_path / "one", run=run))
+    assert "Batches" not in capsys.readouterr().err
     job.main(
         settings(
             job,
@@ -78,6 +84,7 @@ def test_a_model_measured_on_the_spot_gives_the_same_numbers(
             device="cpu",
         )
     )
+    assert capsys.readouterr().err.count("Batches") == 2  # of queries, of the corpus
     one, two = (
         json.loads((tmp_path / name / "report.json").read_text())["metrics"]
         for name in ("one", "two")

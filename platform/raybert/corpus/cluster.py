@@ -10,12 +10,12 @@ import ray.data
 from raybert.devices import cpu_count
 from raybert.settings import environment, ray_address, set_environment
 
-ALONE = {
+OWN_RAY = {
     "RAY_enable_metrics_collection": "0",
     "REPORTER_UPDATE_INTERVAL_MS": "60000",
     "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
 }
-"""Settings of a Ray that one job starts for itself: no metrics, for nobody asks for them, and new
+"""Ray's variables where a job starts it for itself: no metrics, for nobody asks for them, and new
 log files looked for twice a second instead of ten times (docs/decisions/038)."""
 
 
@@ -32,8 +32,8 @@ def connect(*, train: bool = False) -> None:
         # Ray prints an error about each of Ray Data's actors; their faults reach Python anyway.
         set_environment(RAY_BACKEND_LOG_LEVEL="fatal")
     if address is None:
-        left = {name: value for name, value in ALONE.items() if environment(name) is None}
-        set_environment(**left)
+        unset = {name: value for name, value in OWN_RAY.items() if environment(name) is None}
+        set_environment(**unset)
         ray.init(
             address="local",
             num_cpus=max(2, cpu_count()),

@@ -86,10 +86,10 @@ def each_on_ray(workers: int = 0) -> EachShard:
     return each
 
 
-def shown(each: EachShard) -> EachShard:
+def with_progress(each: EachShard) -> EachShard:
     """Return what builds shards as `each` does, and shows how it goes."""
 
-    def showing(build: Callable[[int], Built], numbers: Iterable[int]) -> Iterator[Built]:
+    def shown(build: Callable[[int], Built], numbers: Iterable[int]) -> Iterator[Built]:
         rows, waiting = 0, list(numbers)
         with JobProgress("build", len(waiting), "shards") as progress:
             for done, built in enumerate(each(build, waiting), 1):
@@ -97,7 +97,7 @@ def shown(each: EachShard) -> EachShard:
                 progress.reached(done, f"{rows / progress.seconds:,.0f} rows/s")
                 yield built
 
-    return showing
+    return shown
 
 
 class SpreadIndex(Index):

@@ -16,6 +16,7 @@ from raybert.records import TEXT, Hit, Ranking
 
 _QUERIES_AT_ONCE = 4096
 _PAIRS_AT_ONCE = 4096
+"""Between two looks at how far it has come."""
 QueryEncoder: TypeAlias = DenseEncoder | SparseEncoder | None
 """What encodes queries; None where an index takes texts."""
 

@@ -22,11 +22,11 @@ class LoneTrainer(TorchTrainer):  # type: ignore[misc]
     """
 
     def _create_default_callbacks(self) -> list[Any]:
-        found = super()._create_default_callbacks()
-        for each in found:
-            if isinstance(each, DatasetsCallback):
-                each.__class__ = _NoDatasets
-        return [each for each in found if not isinstance(each, PlacementGroupCleanerCallback)]
+        return [
+            _NoDatasets(self.train_run_context, {}) if isinstance(each, DatasetsCallback) else each
+            for each in super()._create_default_callbacks()
+            if not isinstance(each, PlacementGroupCleanerCallback)
+        ]
 
     def _initialize_and_run_controller(self, **parts: Any) -> Any:
         if isinstance(parts["scaling_policy"], FixedScalingPolicy):
