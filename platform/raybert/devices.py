@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import os
+import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +15,11 @@ if TYPE_CHECKING:
     import torch
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+TILES = frozenset({"amx_tile", "amx_bf16", "avx512_bf16"})
+"""The instruction sets that multiply tiles of bfloat16, as Linux names them."""
+_ARCH_PRCTL, _ASK, _TILE_DATA = 158, 0x1023, 18
+"""The call of Linux by which a process asks to use tiles (Documentation/arch/x86/xstate.rst)."""
 
 
 def pick_device(device: str = "auto") -> torch.device:
@@ -62,6 +70,17 @@ def cpu_features() -> frozenset[str]:
         return frozenset()
     found = (line for line in lines if line.lower().startswith(("flags", "features")))
     return frozenset(next(found, "").partition(":")[2].split())
+
+
+@functools.cache
+def tiles_work() -> bool:
+    """Tell whether this CPU multiplies tiles of bfloat16 (AMX) and Linux lets this process.
+
+    Asking also gets the permission, for this process and those it forks.
+    """
+    if not (cpu_features() >= TILES and platform.machine() == "x86_64"):
+        return False
+    return bool(ctypes.CDLL(None).syscall(_ARCH_PRCTL, _ASK, _TILE_DATA) == 0)
 
 
 def set_threads(threads: int) -> None:

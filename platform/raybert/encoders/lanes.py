@@ -17,7 +17,7 @@ import torch
 
 from raybert.devices import set_threads
 
-MOST_LANES = 8
+MOST_LANES = 16
 """Python runs one thread at a time between operations: more lanes would queue for it."""
 
 Item = TypeVar("Item")
@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 
 def lane_count() -> int:
-    """Return how many batches run side by side: one for each thread that torch has, up to 8."""
+    """Return how many batches run side by side: one for each thread that torch has, up to 16."""
     return min(torch.get_num_threads(), MOST_LANES)
 
 

@@ -1,8 +1,9 @@
 """A faster forward for BERT-like stacks on a CPU in float32, for inference only.
 
-The stack's own weights are repacked once for oneDNN, whose linear layers reach more of the cores'
-matrix rate than the default ones; query, key and value are one product, and GELU and the residual
-sums happen inside the products. Same arithmetic, other order of sums: differences stay near 1e-6.
+The stack's own weights are repacked once: for AMX tiles where the CPU has them (`tiled.py`), else
+for oneDNN, whose linear layers reach more of the cores' matrix rate than the default ones. Query,
+key and value are one product, and GELU and the residual sums happen inside the products. As exact
+as float32's own arithmetic, in another order of sums: differences stay near 1e-6.
 
 Shapes: B batch, T tokens, D width, H heads.
 """
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from raybert.errors import ModelError
-from raybert.modules.packed import FusedLinear, OfWeights, Packed, PackedLinear, QuantizedLinear
+from raybert.modules.packed import FusedLinear, OfWeights, Packed, QuantizedLinear, float32_linear
 from raybert.modules.stacks import Layer, StackForward, find_stack
 
 
@@ -48,9 +49,8 @@ class PackedLayer:
 
     def _after(self, attended: Tensor, x: Tensor) -> Tensor:
         """Run all that follows attention, token by token."""
-        x = self.first_norm(self.output.added(attended, x))
-        y: Tensor = self.second_norm(self.down.added(self.up.activated(x, self.activation), x))
-        return y
+        x = self.output.normed(attended, x, self.first_norm)
+        return self.down.normed(self.up.activated(x, self.activation), x, self.second_norm)
 
 
 class FirstTokenLayer(PackedLayer):
@@ -93,7 +93,7 @@ class FusedForward(StackForward):
         stack: Any,
         config: Any,
         parts: Callable[[Any], Layer],
-        packed: Packed = PackedLinear,
+        packed: Packed = float32_linear,
         *,
         first_only: bool = False,
     ) -> None:
@@ -144,7 +144,7 @@ class FusedForward(StackForward):
         return [kind(layer, *how) for kind, layer in zip(kinds, layers, strict=True)]
 
 
-def fuse_head(model: Any, packed: Packed = PackedLinear) -> bool:
+def fuse_head(model: Any, packed: Packed = float32_linear) -> bool:
     """Give a masked language model's product with its vocabulary the faster forward."""
     head: Any = getattr(model, "get_output_embeddings", lambda: None)()
     packable = isinstance(head, nn.Linear) and head.bias is not None
@@ -154,7 +154,7 @@ def fuse_head(model: Any, packed: Packed = PackedLinear) -> bool:
     return True
 
 
-def fuse(model: nn.Module, packed: Packed = PackedLinear) -> bool:
+def fuse(model: nn.Module, packed: Packed = float32_linear) -> bool:
     """Give a transformers model's stack of layers the faster forward, if it is a known one.
 
     Args:

@@ -6,6 +6,7 @@ Two torch operators here are private; `tests/modules/test_fused.py` holds them t
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -14,10 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raybert.devices import cpu_features
+from raybert.devices import cpu_features, tiles_work
 
 PACKING_TOKENS = 1024
 """Tokens of a usual batch; oneDNN chooses the weights' layout for it."""
+
+TILE_WIDTH = 32
+"""Numbers in a row of a tile; the width of a layer on tiles is a multiple of it."""
 
 Made = TypeVar("Made")
 _MAKING = threading.Lock()
@@ -29,7 +33,27 @@ TINY = 1e-12
 """Stands in for the span of a row whose values are all the same."""
 
 
-class PackedLinear:
+class FastLinear(ABC):
+    """A linear layer, for inference only, that a CPU runs faster than torch's; rows are [N, D]."""
+
+    @abstractmethod
+    def __init__(self, *linears: nn.Linear) -> None:
+        """Take the weights of layers of one input, whose outputs are put side by side."""
+
+    @abstractmethod
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return W x + b."""
+
+    @abstractmethod
+    def activated(self, x: Tensor, activation: tuple[str, str]) -> Tensor:
+        """Return f(W x + b), f by oneDNN's name and variant."""
+
+    @abstractmethod
+    def normed(self, x: Tensor, residual: Tensor, norm: nn.LayerNorm) -> Tensor:
+        """Return norm(W x + b + residual)."""
+
+
+class PackedLinear(FastLinear):
     """A linear layer whose weights lie as oneDNN likes them."""
 
     def __init__(self, *linears: nn.Linear) -> None:
@@ -48,15 +72,15 @@ class PackedLinear:
         y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, name, [], variant)
         return y
 
-    def added(self, x: Tensor, residual: Tensor) -> Tensor:
-        """Return W x + b + residual."""
-        y: Tensor = torch.ops.mkldnn._linear_pointwise.binary(
-            x, residual, self.weight, self.bias, "add"
+    def normed(self, x: Tensor, residual: Tensor, norm: nn.LayerNorm) -> Tensor:
+        """Return norm(W x + b + residual)."""
+        y: Tensor = norm(
+            torch.ops.mkldnn._linear_pointwise.binary(x, residual, self.weight, self.bias, "add")
         )
         return y
 
 
-class QuantizedLinear:
+class QuantizedLinear(FastLinear):
     """A linear layer in eight bits: a scale for each output of the weights, and for each token.
 
     A token's scale is its own, so what it becomes does not depend on the rest of the batch. oneDNN
@@ -96,9 +120,10 @@ class QuantizedLinear:
         """Return f(W x + b)."""
         return activated(self(x), activation)
 
-    def added(self, x: Tensor, residual: Tensor) -> Tensor:
-        """Return W x + b + residual."""
-        return self(x, residual)
+    def normed(self, x: Tensor, residual: Tensor, norm: nn.LayerNorm) -> Tensor:
+        """Return norm(W x + b + residual)."""
+        y: Tensor = norm(self(x, residual))
+        return y
 
 
 def activated(y: Tensor, activation: tuple[str, str]) -> Tensor:
@@ -107,8 +132,17 @@ def activated(y: Tensor, activation: tuple[str, str]) -> Tensor:
     return F.gelu(y, approximate=variant) if name == "gelu" else y.relu_()
 
 
-Packed = type[PackedLinear] | type[QuantizedLinear]
-"""How linear layers are packed."""
+Packed = Callable[..., FastLinear]
+"""How linear layers of one input are packed into one."""
+
+
+def float32_linear(*linears: nn.Linear) -> FastLinear:
+    """Pack layers of one input in float32, on AMX tiles where this CPU has them."""
+    if not tiles_work() or linears[0].in_features % TILE_WIDTH:
+        return PackedLinear(*linears)
+    from raybert.modules.tiled import TiledLinear  # Numba takes long to import
+
+    return TiledLinear(*linears)
 
 
 class OfWeights(Generic[Made]):
@@ -141,7 +175,7 @@ class OfWeights(Generic[Made]):
 class FusedLinear:
     """Stands in for a wide layer's `forward`, such as a language model's over its vocabulary."""
 
-    def __init__(self, linear: nn.Linear, packed: Packed = PackedLinear) -> None:
+    def __init__(self, linear: nn.Linear, packed: Packed = float32_linear) -> None:
         self.linear = linear
         self.pack = packed
         self.packed = OfWeights(linear, self._pack)
@@ -152,7 +186,7 @@ class FusedLinear:
             return F.linear(x, self.linear.weight, self.linear.bias)
         return self.packed()(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
 
-    def _pack(self) -> PackedLinear | QuantizedLinear:
+    def _pack(self) -> FastLinear:
         return self.pack(self.linear)
 
 

@@ -1,0 +1,81 @@
+"""Linear layers in float32 on a CPU with AMX tiles: faster than its float32, and as exact."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from raybert.modules.packed import FastLinear, PackedLinear, activated
+from raybert.modules.tiled_products import BIAS, GELU, NORM, multiply_rows, pack_tiles
+from raybert.modules.tiles import BLOCK
+
+LEAST_ROWS = 32
+"""Rows that are worth tiles; weights of float32 are smaller, and fewer rows wait for weights."""
+_NO_NORM = np.zeros((2, 1), np.float32)
+
+
+class TiledLinear(FastLinear):
+    """A linear layer whose float32 are multiplied as three bfloat16 each (`tiled_products`).
+
+    It is for a thread alone with its batch; threads that share a batch, and few rows, have
+    oneDNN's float32.
+
+    Args:
+        linears: layers of one input, whose outputs are put side by side; its width is a multiple
+            of 32.
+    """
+
+    def __init__(self, *linears: nn.Linear) -> None:
+        weight = torch.cat([linear.weight.detach() for linear in linears])
+        bias = torch.cat([linear.bias.detach() for linear in linears])
+        self.linears, self.outputs = linears, len(weight)
+        self.tiles = pack_tiles(weight)
+        self.bias = F.pad(bias, (0, -len(bias) % BLOCK)).numpy()
+
+    @functools.cached_property
+    def packed(self) -> PackedLinear:
+        """The same layer without tiles; its weights are packed when it is first asked."""
+        return PackedLinear(*self.linears)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return W x + b."""
+        return self._run(x, BIAS) if self._fits(x) else self.packed(x)
+
+    def activated(self, x: Tensor, activation: tuple[str, str]) -> Tensor:
+        """Return f(W x + b)."""
+        if not self._fits(x):
+            return self.packed.activated(x, activation)
+        exact = activation == ("gelu", "none")
+        return self._run(x, GELU) if exact else activated(self(x), activation)
+
+    def normed(self, x: Tensor, residual: Tensor, norm: nn.LayerNorm) -> Tensor:
+        """Return norm(W x + b + residual)."""
+        affine = norm.weight is not None and norm.bias is not None
+        if not (affine and self._fits(x) and self.outputs == len(self.bias)):
+            return self.packed.normed(x, residual, norm)
+        ends = torch.stack([norm.weight.detach(), norm.bias.detach()])
+        return self._run(x, NORM, residual.contiguous(), ends.numpy(), norm.eps)
+
+    def _fits(self, x: Tensor) -> bool:
+        """Tell whether this call is one for tiles."""
+        return len(x) >= LEAST_ROWS and torch.get_num_threads() == 1
+
+    def _run(
+        self,
+        x: Tensor,
+        after: int,
+        residual: Tensor | None = None,
+        norm: np.ndarray[Any, Any] = _NO_NORM,
+        eps: float = 0.0,
+    ) -> Tensor:
+        """Return the product and what follows it."""
+        y = torch.empty(len(x), len(self.bias))
+        places = y.numpy()
+        more = places if residual is None else residual.numpy()
+        multiply_rows(x.contiguous().numpy(), self.tiles, self.bias, places, after, more, norm, eps)
+        return y[:, : self.outputs]
