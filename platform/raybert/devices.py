@@ -6,13 +6,16 @@ import ctypes
 import functools
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from raybert.errors import SettingsError
 
 if TYPE_CHECKING:
     import torch
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -88,3 +91,26 @@ def set_threads(threads: int) -> None:
     import torch
 
     torch.set_num_threads(max(1, threads))
+
+
+def compiled(**options: Any) -> Callable[[Function], Function]:
+    """Return Numba's decorator: compiled when first called, run without Python's lock.
+
+    What it compiled is kept on disk; where nothing can be written (a container without a home of
+    its own), every process compiles anew.
+
+    Args:
+        options: of `numba.njit`.
+    """
+    import numba
+
+    def decorate(function: Function) -> Function:
+        found: Any = numba.njit(nogil=True, **options)(function)
+        try:
+            found.enable_caching()
+        except RuntimeError as error:
+            if "no locator available" not in str(error):
+                raise
+        return found  # type: ignore[no-any-return]
+
+    return decorate

@@ -13,12 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from numba.extending import intrinsic
 
-from raybert.devices import cpu_count
+from raybert.devices import compiled, cpu_count
 from raybert.index.filters import Mask
 
 _EVERY = np.zeros(0, np.bool_)
@@ -42,10 +41,9 @@ def _ones(_: Any, word: Any) -> Any:
 
 
 ones: Any = _ones
-compiled: Any = numba.njit(cache=True, nogil=True)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled()
 def compare(block: Any, query: Any, distances: Any) -> None:
     """Write the distances [B] of rows [B, W]."""
     for row in range(len(block)):
@@ -55,7 +53,7 @@ def compare(block: Any, query: Any, distances: Any) -> None:
         distances[row] = distance
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled()
 def turn(block: Any, turned: Any) -> None:
     """Write rows [B, W] as words [W, B]."""
     for row in range(len(block)):
@@ -63,7 +61,7 @@ def turn(block: Any, turned: Any) -> None:
             turned[word, row] = block[row, word]
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled()
 def compare_turned(turned: Any, query: Any, distances: Any) -> None:
     """Write the distances [B] of words [W, B]."""
     distances[:] = 0
@@ -73,7 +71,7 @@ def compare_turned(turned: Any, query: Any, distances: Any) -> None:
             distances[row] += np.uint64(ones(line[row] ^ asked))
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled()
 def keep_nearest(rows: Any, found: Any, held: int, count: int, numbers: Any) -> Any:
     """Keep the `count` nearest of a query's rows, in their order; returns the new bound.
 
@@ -103,7 +101,7 @@ def keep_nearest(rows: Any, found: Any, held: int, count: int, numbers: Any) -> 
     return np.uint64(bound)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled()
 def scan(
     codes: Any, queries: Any, allowed: Any, first: int, count: int, rows: Any, found: Any
 ) -> Any:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
+
+from raybert.devices import compiled
 
 WINDOW = 16384
 """Rows a window; their sums stay in a core's own cache."""
@@ -220,7 +221,7 @@ def _search_one(
     return held
 
 
-_compiled: Any = numba.njit(cache=True, nogil=True)
+_compiled = compiled()
 is_worse: Any = _compiled(_is_worse)
 sift_down: Any = _compiled(_sift_down)
 offer: Any = _compiled(_offer)

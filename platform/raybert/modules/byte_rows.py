@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
+
+from raybert.devices import compiled
 
 _TINY = np.float32(1e-12)
 """Stands in for the span of a row whose values are all the same."""
@@ -18,16 +19,14 @@ _INFINITY = np.int32(0x7F800000)
 _LEAST = np.int32(~0x7F800000)
 """Infinity and minus infinity, ordered."""
 
-compiled: Any = numba.njit(cache=True, nogil=True)
 
-
-@compiled  # type: ignore[untyped-decorator]
+@compiled()
 def ordered(bits: Any) -> Any:
     """Turn a float's bits into an integer of the same order, and back: only these vectorize."""
     return np.int32(bits ^ np.int32(np.int32(bits >> _SIGN) & _MAGNITUDE))
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled()
 def to_bytes(x: Any, bits: Any, bytes_: Any, low: Any, scale: Any) -> None:
     """Cut every row into 256 equal steps from its least value to its greatest.
 
@@ -55,7 +54,7 @@ def to_bytes(x: Any, bits: Any, bytes_: Any, low: Any, scale: Any) -> None:
         low[row], scale[row] = start if finite else np.float32(np.nan), step
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled()
 def from_bytes(y: Any, low: Any, scale: Any, sums: Any, bias: Any) -> None:
     """Turn products of bytes into products of the rows: `scale · y + low · sums + bias`.
 
@@ -72,7 +71,7 @@ def from_bytes(y: Any, low: Any, scale: Any, sums: Any, bias: Any) -> None:
             line[at] = line[at] * step + (least * sums[at] + bias[at])
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled()
 def from_bytes_added(y: Any, low: Any, scale: Any, sums: Any, bias: Any, residual: Any) -> None:
     """Do as `from_bytes`, and add a residual [N, O]."""
     for row in range(len(y)):

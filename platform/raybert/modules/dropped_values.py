@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
+
+from raybert.devices import compiled
 
 CHANCES = 1 << 32
 """Shares of values to drop are whole multiples of 1 / CHANCES."""
@@ -18,10 +19,8 @@ CHANCES = 1 << 32
 _STRIDE, _FIRST, _SECOND = np.uint32(0x9E3779B9), np.uint32(0x85EBCA6B), np.uint32(0xC2B2AE35)
 _HALF, _MIDDLE = np.uint32(16), np.uint32(13)
 
-compiled: Any = numba.njit(cache=True, nogil=True)
 
-
-@compiled  # type: ignore[untyped-decorator]
+@compiled()
 def drop(values: Any, seed: Any, dropped: Any, scale: Any, kept: Any) -> None:
     """Write `values` times `scale` to `kept`, and 0 where the chance is below `dropped`.
 

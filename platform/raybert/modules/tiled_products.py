@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from raybert.devices import compiled
 from raybert.modules import tiles as amx
 from raybert.modules.tiles import BLOCK, PARTS, ROWS, STEP
 
@@ -30,9 +30,8 @@ BIAS, GELU, NORM = range(3)
 _NUMBERS_AT_ONCE, _ROWS_AT_ONCE = 98_304, 256
 """How much of the rows is split and multiplied together: a quarter of a core's cache."""
 
-compiled: Any = numba.njit(
-    cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"}
-)
+_compiled = compiled(error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+"""Sums may be taken in another order; what is no number stays so."""
 
 
 def pack_tiles(weight: Tensor) -> Array:
@@ -78,7 +77,7 @@ def multiply_rows(
     _multiply_rows(sides, places, after, bias, more, norm, np.float32(eps))
 
 
-@compiled  # type: ignore[untyped-decorator]
+@_compiled
 def _multiply_rows(
     sides: Any, places: Any, after: Any, bias: Any, more: Any, norm: Any, eps: Any
 ) -> None:
@@ -109,7 +108,7 @@ def _multiply_rows(
     amx.give_back()
 
 
-@compiled  # type: ignore[untyped-decorator]
+@_compiled
 def _split_rows(x: Any, start: Any, count: Any, room: Any) -> None:
     """Write rows as tiles of their parts."""
     steps = room.shape[1]
@@ -122,7 +121,7 @@ def _split_rows(x: Any, start: Any, count: Any, room: Any) -> None:
                 amx.split(numbers + at, out + step * STEP + half * ROWS * 2)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@_compiled
 def _finish(line: Any, bias: Any, after: Any, more: Any, norm: Any, eps: Any) -> None:
     """Do in place what follows the product of a row."""
     size = np.float32(len(line))
