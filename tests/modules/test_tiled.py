@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+import transformers
 from torch.nn import functional as F
 
 from raybert.devices import set_threads, tiles_work
+from raybert.modules import fused
+from raybert.modules.fused import fuse_float32
 from raybert.modules.packed import PackedLinear, float32_linear
 
 pytestmark = pytest.mark.skipif(not tiles_work(), reason="this CPU has no AMX tiles")
@@ -129,3 +134,48 @@ def test_threads_side_by_side_do_not_disturb_each_other() -> None:
     with ThreadPoolExecutor(4, initializer=torch.get_num_threads) as pool:
         beside = list(pool.map(tiled, texts))
     assert all(torch.equal(one, other) for one, other in zip(alone, beside, strict=True))
+
+
+def modern_bert(**settings: object) -> transformers.ModernBertModel:
+    torch.manual_seed(0)
+    config = transformers.ModernBertConfig(
+        vocab_size=60, hidden_size=64, intermediate_size=96, num_hidden_layers=2,
+        num_attention_heads=4, pad_token_id=0, **settings,
+    )  # fmt: skip
+    return transformers.ModernBertModel(config).eval()
+
+
+@torch.no_grad()
+def test_a_stack_that_is_not_known_has_its_products_on_tiles() -> None:
+    model, plain, ids = modern_bert(), modern_bert(), torch.randint(1, 60, (4, 20))
+    fuse_float32(model, head=False)
+    before = plain(input_ids=ids).last_hidden_state
+    found = model(input_ids=ids).last_hidden_state
+    assert not torch.equal(found, before)
+    torch.testing.assert_close(found, before, atol=2e-6, rtol=0)
+    few = model(input_ids=ids[:1]).last_hidden_state
+    assert torch.equal(few, plain(input_ids=ids[:1]).last_hidden_state)
+    model.layers[0].mlp.Wi.weight.mul_(2)
+    plain.layers[0].mlp.Wi.weight.mul_(2)
+    found = model(input_ids=ids).last_hidden_state
+    torch.testing.assert_close(found, plain(input_ids=ids).last_hidden_state, atol=2e-6, rtol=0)
+    twin = pickle.loads(pickle.dumps(copy.deepcopy(model)))
+    assert torch.equal(twin(input_ids=ids).last_hidden_state, found)
+
+
+def test_a_stack_that_is_not_known_trains_as_before() -> None:
+    model, plain, ids = modern_bert(), modern_bert(), torch.randint(1, 60, (4, 20))
+    fuse_float32(model, head=False)
+    for each in (model, plain):
+        each(input_ids=ids).last_hidden_state.square().sum().backward()
+    for one, other in zip(model.parameters(), plain.parameters(), strict=True):
+        assert one.grad is None or torch.equal(one.grad, other.grad)
+
+
+@torch.no_grad()
+def test_a_great_stack_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused, "MOST_TILED_WEIGHTS", 1000)
+    model, ids = modern_bert(), torch.randint(1, 60, (4, 20))
+    before = model(input_ids=ids).last_hidden_state
+    fuse_float32(model, head=False)
+    assert torch.equal(model(input_ids=ids).last_hidden_state, before)

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from raybert.errors import ModelError, SettingsError
-from raybert.modules.fused import FusedForward, fuse, fuse_head
+from raybert.modules.fused import FusedForward, fuse_float32
 from raybert.modules.packed import FusedLinear
 from raybert.modules.transformer import Transformer
 
@@ -64,9 +64,7 @@ def merge_lora(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, Transformer) and hasattr(module.model, "merge_and_unload"):
             module.model = module.model.merge_and_unload()
-            fuse(module.model)
-            if module.task == "fill-mask":
-                fuse_head(module.model)
+            fuse_float32(module.model, head=module.task == "fill-mask")
 
 
 def _transformers(model: nn.Module) -> list[Transformer]:

@@ -22,6 +22,8 @@ PACKING_TOKENS = 1024
 
 TILE_WIDTH = 32
 """Numbers in a row of a tile; the width of a layer on tiles is a multiple of it."""
+LEAST_TILED_ROWS = 32
+"""Rows that are worth tiles; weights of float32 are smaller, and fewer rows wait for weights."""
 
 Made = TypeVar("Made")
 _MAKING = threading.Lock()
@@ -136,6 +138,11 @@ Packed = Callable[..., FastLinear]
 """How linear layers of one input are packed into one."""
 
 
+def worth_tiles(rows: int) -> bool:
+    """Tell whether rows are enough for AMX tiles, and this thread is alone with its batch."""
+    return rows >= LEAST_TILED_ROWS and torch.get_num_threads() == 1
+
+
 def float32_linear(*linears: nn.Linear) -> FastLinear:
     """Pack layers of one input in float32, on AMX tiles where this CPU has them."""
     if not tiles_work() or linears[0].in_features % TILE_WIDTH:
@@ -182,12 +189,22 @@ class FusedLinear:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return W x + b."""
-        if torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype != torch.float32:
+        if not self._fits(x):
             return F.linear(x, self.linear.weight, self.linear.bias)
         return self.packed()(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
 
+    def _fits(self, x: Tensor) -> bool:
+        return not torch.is_grad_enabled() and x.device.type == "cpu" and x.dtype == torch.float32
+
     def _pack(self) -> FastLinear:
         return self.pack(self.linear)
+
+
+class TiledForward(FusedLinear):
+    """Stands in for the `forward` of any layer: on tiles where they pay, else as it was."""
+
+    def _fits(self, x: Tensor) -> bool:
+        return worth_tiles(x.numel() // self.linear.in_features) and super()._fits(x)
 
 
 def versions(module: nn.Module) -> list[tuple[int, int]]:

@@ -10,12 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raybert.modules.packed import FastLinear, PackedLinear, activated
+from raybert.modules.packed import FastLinear, PackedLinear, activated, worth_tiles
 from raybert.modules.tiled_products import BIAS, GELU, NORM, multiply_rows, pack_tiles
 from raybert.modules.tiles import BLOCK
 
-LEAST_ROWS = 32
-"""Rows that are worth tiles; weights of float32 are smaller, and fewer rows wait for weights."""
 _NO_NORM = np.zeros((2, 1), np.float32)
 
 
@@ -32,7 +30,7 @@ class TiledLinear(FastLinear):
 
     def __init__(self, *linears: nn.Linear) -> None:
         weight = torch.cat([linear.weight.detach() for linear in linears])
-        bias = torch.cat([linear.bias.detach() for linear in linears])
+        bias = torch.cat([bias_of(linear) for linear in linears])
         self.linears, self.outputs = linears, len(weight)
         self.tiles = pack_tiles(weight)
         self.bias = F.pad(bias, (0, -len(bias) % BLOCK)).numpy()
@@ -44,11 +42,11 @@ class TiledLinear(FastLinear):
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return W x + b."""
-        return self._run(x, BIAS) if self._fits(x) else self.packed(x)
+        return self._run(x, BIAS) if worth_tiles(len(x)) else self.packed(x)
 
     def activated(self, x: Tensor, activation: tuple[str, str]) -> Tensor:
         """Return f(W x + b)."""
-        if not self._fits(x):
+        if not worth_tiles(len(x)):
             return self.packed.activated(x, activation)
         exact = activation == ("gelu", "none")
         return self._run(x, GELU) if exact else activated(self(x), activation)
@@ -56,14 +54,10 @@ class TiledLinear(FastLinear):
     def normed(self, x: Tensor, residual: Tensor, norm: nn.LayerNorm) -> Tensor:
         """Return norm(W x + b + residual)."""
         affine = norm.weight is not None and norm.bias is not None
-        if not (affine and self._fits(x) and self.outputs == len(self.bias)):
+        if not (affine and worth_tiles(len(x)) and self.outputs == len(self.bias)):
             return self.packed.normed(x, residual, norm)
         ends = torch.stack([norm.weight.detach(), norm.bias.detach()])
         return self._run(x, NORM, residual.contiguous(), ends.numpy(), norm.eps)
-
-    def _fits(self, x: Tensor) -> bool:
-        """Tell whether this call is one for tiles."""
-        return len(x) >= LEAST_ROWS and torch.get_num_threads() == 1
 
     def _run(
         self,
@@ -79,3 +73,11 @@ class TiledLinear(FastLinear):
         more = places if residual is None else residual.numpy()
         multiply_rows(x.contiguous().numpy(), self.tiles, self.bias, places, after, more, norm, eps)
         return y[:, : self.outputs]
+
+
+def bias_of(linear: Any) -> Tensor:
+    """Return a layer's bias [O]; zeros where it has none."""
+    if linear.bias is None:
+        return torch.zeros(linear.out_features)
+    bias: Tensor = linear.bias
+    return bias.detach()

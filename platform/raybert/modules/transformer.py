@@ -10,7 +10,7 @@ from raybert.modules.adapters import adapter_base, with_adapter
 from raybert.modules.backends import OWN, TORCH_INT8, TORCH_UNPADDED, open_runner
 from raybert.modules.chat import ChatTokenization, chats
 from raybert.modules.checkpoint import write_config
-from raybert.modules.fused import fuse, fuse_head, pack_int8
+from raybert.modules.fused import fuse_float32, pack_int8
 from raybert.modules.location import locate_model
 from raybert.modules.module import Features, Module, Opening
 from raybert.modules.pretrained import (
@@ -46,9 +46,7 @@ class Transformer(Module):
         self.tokenization = tokenization
         self.task = task
         self._output, self._feature = task_line(task, "Transformer")[1:]
-        fuse(model)
-        if task == "fill-mask":
-            fuse_head(model)
+        fuse_float32(model, head=task == "fill-mask")
         accepted = inspect.signature(model.forward).parameters
         self._inputs = [name for name in INPUTS if name in accepted]
         # What a model makes of a text does not depend on the side of its padding, but positions
