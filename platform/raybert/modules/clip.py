@@ -16,6 +16,7 @@ from torch import Tensor
 
 from raybert.errors import ModelError
 from raybert.modules.checkpoint import first_line
+from raybert.modules.fused import fuse_float32
 from raybert.modules.images import Picture, read_image
 from raybert.modules.module import Features, Module, Opening
 from raybert.modules.pretrained import max_positions, open_config, open_model, quiet
@@ -38,6 +39,7 @@ class CLIPModel(Module):
         lacking = [name for name in METHODS if not hasattr(model, name)]
         if lacking:
             raise ModelError(f"CLIPModel: {type(model).__name__} has no {lacking[0]}")
+        fuse_float32(model, head=False)
         self.model = model
         self.tokenization = tokenization
         self.processor = processor
