@@ -21,6 +21,8 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 TILES = frozenset({"amx_tile", "amx_bf16", "avx512_bf16"})
 """The instruction sets that multiply tiles of bfloat16, as Linux names them."""
+TILE_WIDTH = 32
+"""Numbers in a row of such a tile; the width of a layer on tiles is a multiple of it."""
 _ARCH_PRCTL, _ASK, _TILE_DATA = 158, 0x1023, 18
 """The call of Linux by which a process asks to use tiles (Documentation/arch/x86/xstate.rst)."""
 

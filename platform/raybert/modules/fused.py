@@ -17,10 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raybert.devices import tiles_work
+from raybert.devices import TILE_WIDTH, tiles_work
 from raybert.errors import ModelError
 from raybert.modules.packed import (
-    TILE_WIDTH,
     FusedLinear,
     OfWeights,
     Packed,
@@ -31,6 +30,7 @@ from raybert.modules.packed import (
 from raybert.modules.stacks import Layer, StackForward, find_stack
 
 MOST_TILED_WEIGHTS = 350_000_000
+"""Weights of layers of an unknown stack for which six more bytes each are not too much memory."""
 
 
 class PackedLayer:
@@ -192,8 +192,8 @@ def fuse_float32(model: Any, *, head: bool) -> None:
     """Make a transformers model faster on a CPU in float32, as far as its kind allows.
 
     Args:
-        model: a stack that is none of `STACKS` has single products on AMX tiles, where the CPU has
-            them and six more bytes a weight are no more than two gigabytes.
+        model: where its stack is none of `STACKS` and the CPU has AMX tiles, each of its linear
+            layers multiplies on them, up to `MOST_TILED_WEIGHTS` in all.
         head: its product with its vocabulary is asked for.
     """
     if not fuse(model) and tiles_work():

@@ -15,13 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raybert.devices import cpu_features, tiles_work
+from raybert.devices import TILE_WIDTH, cpu_features, tiles_work
 
 PACKING_TOKENS = 1024
 """Tokens of a usual batch; oneDNN chooses the weights' layout for it."""
 
-TILE_WIDTH = 32
-"""Numbers in a row of a tile; the width of a layer on tiles is a multiple of it."""
 LEAST_TILED_ROWS = 32
 """Rows that are worth tiles; weights of float32 are smaller, and fewer rows wait for weights."""
 

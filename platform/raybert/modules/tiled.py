@@ -11,14 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from raybert.modules.packed import FastLinear, PackedLinear, activated, worth_tiles
-from raybert.modules.tiled_products import BIAS, GELU, NORM, multiply_rows, pack_tiles
-from raybert.modules.tiles import BLOCK
+from raybert.modules.tiles import BIAS, BLOCK, GELU, NORM, PARTS, ROWS, Array, multiply_rows
 
 _NO_NORM = np.zeros((2, 1), np.float32)
 
 
 class TiledLinear(FastLinear):
-    """A linear layer whose float32 are multiplied as three bfloat16 each (`tiled_products`).
+    """A linear layer whose float32 are multiplied as three bfloat16 each (`tiles.py`).
 
     It is for a thread alone with its batch; threads that share a batch, and few rows, have
     oneDNN's float32.
@@ -64,7 +63,7 @@ class TiledLinear(FastLinear):
         x: Tensor,
         after: int,
         residual: Tensor | None = None,
-        norm: np.ndarray[Any, Any] = _NO_NORM,
+        norm: Array = _NO_NORM,
         eps: float = 0.0,
     ) -> Tensor:
         """Return the product and what follows it."""
@@ -81,3 +80,23 @@ def bias_of(linear: Any) -> Tensor:
         return torch.zeros(linear.out_features)
     bias: Tensor = linear.bias
     return bias.detach()
+
+
+def pack_tiles(weight: Tensor) -> Array:
+    """Lay weights out as tiles.
+
+    Args:
+        weight: [O, D] float32; rows of zeros are added to a multiple of 32.
+
+    Returns:
+        [O / 16, D / 32, 3, 16, 32] int16: the bits of bfloat16, aligned to 64 bytes. In a tile, two
+        numbers of each of 16 outputs lie side by side, as the CPU takes them.
+    """
+    rest = F.pad(weight, (0, 0, 0, -len(weight) % BLOCK))
+    parts = torch.empty(PARTS, *rest.shape, dtype=torch.bfloat16)
+    for part in parts:
+        part.copy_(rest)
+        rest = rest - part
+    pairs = parts.view(PARTS, len(rest) // ROWS, ROWS, -1, ROWS, 2)
+    tiles = pairs.permute(1, 3, 0, 4, 2, 5).contiguous().view(torch.int16)
+    return tiles.view(*tiles.shape[:4], BLOCK).numpy()
