@@ -21,7 +21,7 @@ PACKING_TOKENS = 1024
 """Tokens of a usual batch; oneDNN chooses the weights' layout for it."""
 
 LEAST_TILED_ROWS = 32
-"""Rows that are worth tiles; weights of float32 are smaller, and fewer rows wait for weights."""
+"""Fewer rows than these wait for weights, which take more bytes as tiles than in float32."""
 
 Made = TypeVar("Made")
 _MAKING = threading.Lock()

@@ -133,7 +133,7 @@ def _polynomial(builder: Any, x: Any, coefficients: Sequence[float]) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _set_up(_: Any, configuration: Any) -> Any:
+def set_up(_: Any, configuration: Any) -> Any:
     """Give this thread its tiles, by the address of `CONFIGURATION`."""
 
     def code(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
@@ -144,7 +144,7 @@ def _set_up(_: Any, configuration: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _give_back(_: Any) -> Any:
+def give_back(_: Any) -> Any:
     """Take this thread's tiles from it."""
 
     def code(context: Any, builder: Any, _: Any, __: Any) -> Any:
@@ -155,7 +155,7 @@ def _give_back(_: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _split(_: Any, numbers: Any, out: Any) -> Any:
+def split(_: Any, numbers: Any, out: Any) -> Any:
     """Write 16 float32 as three times 16 bfloat16, a tile apart, whose sum they are."""
 
     def code(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
@@ -180,9 +180,7 @@ _FETCHES = STEP // LINE // 4 // len(_ORDER)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _multiply(
-    _: Any, rows: Any, columns: Any, panel: Any, out: Any, stride: Any, ahead: Any
-) -> Any:
+def multiply(_: Any, rows: Any, columns: Any, panel: Any, out: Any, stride: Any, ahead: Any) -> Any:
     """Multiply 32 rows with 32 columns into float32 at `out`, whose rows are `stride` bytes apart.
 
     The first 16 rows, or columns, take `panel` bytes, a multiple of `STEP`, and the others as many.
@@ -224,7 +222,7 @@ def _multiply(
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _gelu(_: Any, numbers: Any, bias: Any) -> Any:
+def gelu(_: Any, numbers: Any, bias: Any) -> Any:
     """Add 16 float32 of a bias to others and take GELU of them, in place.
 
     GELU(x) = x/2 · (1 + erf(x/√2)), Hendrycks and Gimpel 2016.
@@ -246,11 +244,6 @@ def _gelu(_: Any, numbers: Any, bias: Any) -> Any:
     return types.void(types.int64, types.int64), code
 
 
-set_up: Any = _set_up
-give_back: Any = _give_back
-split: Any = _split
-multiply: Any = _multiply
-gelu: Any = _gelu
 _compiled = compiled(error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
 """Sums may be taken in another order; what is no number stays so."""
 
@@ -262,7 +255,7 @@ def multiply_rows(
 
     Args:
         x: [N, D] float32, contiguous.
-        tiles: W by `pack_tiles`.
+        tiles: W by `tiled.pack_tiles`.
         bias: [O] float32.
         y: [N, O] float32, contiguous, aligned to 64 bytes.
         after: `BIAS`, `GELU` or `NORM`.
