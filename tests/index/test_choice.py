@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from matplotlib.figure import Figure
 
 from raybert.errors import ArtifactError, InputError
 from raybert.index import Choice, build_chosen, build_index, finished_choice, open_index
+from raybert.index.choice import draw_frontier
 
 WriteEmbeddings = Callable[..., str]
 
@@ -74,3 +76,12 @@ def test_a_range_of_rows_is_read_from_the_shards_it_lies_in(
         each=lambda build, numbers: [build(at) for at in reversed(list(numbers))][::-1],
     )
     assert [shard.checksum for shard in plain.shards] == [s.checksum for s in turned.shards]
+
+
+def test_the_picture_shows_no_recall_above_one() -> None:
+    axes = Figure().add_subplot()
+    tried = [{"value": 1.0, "milliseconds": 0.2}]
+    draw_frontier(axes, [{"kind": "flat", "bytes_per_vector": 1536, "tried": tried}])
+    least, most = axes.get_ylim()
+    assert least < 1 < most
+    assert max(tick for tick in axes.get_yticks() if tick <= most) == pytest.approx(1)

@@ -134,6 +134,8 @@ def draw_frontier(axes: Any, points: list[dict[str, Any]]) -> None:
     axes.set_xscale("log")
     axes.set_xlabel("milliseconds a query")
     axes.set_ylabel("recall@10")
+    least = axes.get_ylim()[0]
+    axes.set_ylim(least, 1 + (1 - least) / 20)  # no recall is above 1
     axes.grid(alpha=0.3)
     if axes.has_data():
         axes.legend(fontsize="small", loc="lower right")
